@@ -1,0 +1,30 @@
+// Package deps pins the modules while the packages that use them are being written.
+package deps
+
+import (
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/dchest/siphash"
+	_ "github.com/google/gopacket"
+	_ "github.com/google/gopacket/layers"
+	_ "github.com/google/gopacket/pcapgo"
+	_ "github.com/mdlayher/arp"
+	_ "github.com/mdlayher/ndp"
+	_ "github.com/mdlayher/packet"
+	_ "github.com/prometheus/client_golang/prometheus"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/collectors"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/urfave/cli/v2"
+	_ "github.com/vishvananda/netlink"
+	_ "github.com/vishvananda/netns"
+	_ "go.uber.org/goleak"
+	_ "go.yaml.in/yaml/v4"
+	_ "golang.org/x/net/bpf"
+	_ "golang.org/x/net/icmp"
+	_ "golang.org/x/net/ipv4"
+	_ "golang.org/x/net/ipv6"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/term"
+)
