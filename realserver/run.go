@@ -1,0 +1,89 @@
+package realserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Run takes the steps in order and stops at the first that fails. It needs
+// CAP_NET_ADMIN. Between two steps it looks at ctx.
+func Run(ctx context.Context, file string, steps []Step) error {
+	for _, s := range steps {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("realserver: stopped before %q: %w", s, err)
+		}
+		if err := s.run(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Step) run(file string) error {
+	var err error
+	switch s.Kind {
+	case WriteRecord:
+		return saveRecord(file, s.Record)
+	case Forget:
+		return removeRecord(file)
+	case SetSysctl:
+		err = writeSysctl(s.Key, s.Value)
+	case RestoreSysctl:
+		if err = writeSysctl(s.Key, s.Value); errors.Is(err, fs.ErrNotExist) {
+			err = nil // the device went, and the setting with it
+		}
+	case AddAddress:
+		if err = changeAddress(s.Address, netlink.AddrAdd); errors.Is(err, unix.EEXIST) {
+			err = nil
+		}
+	case DelAddress:
+		if err = changeAddress(s.Address, netlink.AddrDel); errors.Is(err, unix.EADDRNOTAVAIL) {
+			err = nil
+		}
+	default:
+		err = fmt.Errorf("unknown step %d", s.Kind)
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("realserver: %s: %w%s", s, err, remedy(err))
+}
+
+// changeAddress adds or deletes an address of lo.
+//
+// IPv4: scope host, so that the kernel never picks it as the source of a
+// connection to somewhere else. IPv6 has no such scope: a preferred lifetime of
+// 0 makes the address deprecated, the last choice of RFC 6724 rule 3. No
+// duplicate address detection: many servers have the VIP, by design.
+func changeAddress(p netip.Prefix, change func(netlink.Link, *netlink.Addr) error) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	if p.Addr().Is4() {
+		a.Scope = unix.RT_SCOPE_HOST
+	} else {
+		const forever = 1<<32 - 1
+		a.Flags = unix.IFA_F_NODAD
+		a.ValidLft, a.PreferedLft = forever, 0
+	}
+	return change(lo, a)
+}
+
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "; CAP_NET_ADMIN is needed: run it as root, or by the systemd unit"
+	case errors.Is(err, unix.EROFS):
+		return "; /proc/sys is read-only here: in a unit set ProtectKernelTunables=no, in a container run svm-rs on its host"
+	}
+	return ""
+}
