@@ -1,0 +1,172 @@
+// Package forwarder is the packet core of a director: it receives, decides,
+// rewrites and sends. It reads one immutable Snapshot and knows neither where
+// that comes from nor which packet backend carries the frames.
+package forwarder
+
+import (
+	"github.com/svm-cluster/svm/forwarder/flow"
+	"github.com/svm-cluster/svm/forwarder/frame"
+	"github.com/svm-cluster/svm/forwarder/pktio"
+	"github.com/svm-cluster/svm/sched"
+)
+
+// Core decides about batches of frames. One worker uses it; the table is shared.
+type Core struct {
+	table *flow.Table
+	snap  *Snapshot // of the current batch
+	now   flow.Tick // of the current batch
+	flow  sched.Flow
+	books books
+	sink  uint64
+
+	packets [pktio.BatchSize]frame.Packet
+	hashes  [pktio.BatchSize]uint64
+	reasons [pktio.BatchSize]Reason
+}
+
+// NewCore makes a core on a table.
+func NewCore(table *flow.Table) *Core { return &Core{table: table} }
+
+// Process decides about every frame of rx, changes those that go on in place, and
+// adds them to servers or, for replies of the director itself, to clients. Both
+// are emptied first. It is a function of its arguments and the table alone,
+// allocates nothing, and no frame can make it panic.
+func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.Tick) {
+	c.snap, c.now = s, now
+	servers.N, clients.N = 0, 0
+	// Three passes, so that the table's lines are fetched side by side.
+	for i := range rx.N {
+		f := &rx.Frames[i]
+		p := &c.packets[i]
+		fault := frame.Parse(f.Eth(), p)
+		if f.Tagged && f.TCI&0xfff != 0 {
+			fault = frame.FaultVLAN
+		}
+		c.reasons[i] = Reason(fault)
+		if fault == frame.OK {
+			c.hashes[i] = c.table.Hash(&p.Key)
+		}
+	}
+	sink := uint64(0)
+	for i := range rx.N {
+		if c.reasons[i] == Reason(frame.OK) {
+			sink += c.table.Touch(c.hashes[i])
+		}
+	}
+	c.sink += sink
+	for i := range rx.N {
+		f := &rx.Frames[i]
+		reason := c.reasons[i]
+		if reason == Reason(frame.OK) {
+			p := &c.packets[i]
+			var b *Backend
+			b, reason = c.decide(p, c.hashes[i])
+			switch reason.Verdict() {
+			case Forward:
+				frame.Rewrite(f.Eth(), &b.Addresses)
+				c.books.carry(b, p.Bytes())
+				servers.Add(f)
+			case Reply:
+				frame.EchoReply(f.Eth(), p, s.ClientMAC)
+				clear(f.Buf[:pktio.HeaderLen]) // the checksum is complete now
+				clients.Add(f)
+			}
+			c.reasons[i] = reason
+		}
+		c.books.reasons[reason]++
+	}
+}
+
+// decide finds the backend of a packet. The backend is nil unless the packet is
+// forwarded.
+func (c *Core) decide(p *frame.Packet, h uint64) (*Backend, Reason) {
+	if !c.snap.Active {
+		return nil, Standby
+	}
+	if e, ok := c.table.Lookup(&p.Key, h); ok {
+		if b, reason := c.known(p, e); reason != 0 {
+			return b, reason
+		}
+	}
+	return c.unknown(p, h)
+}
+
+// known decides about a packet whose key is in the table. Reason 0: the entry no
+// longer holds and is gone; treat the packet as one of no connection.
+func (c *Core) known(p *frame.Packet, e flow.Entry) (*Backend, Reason) {
+	b := c.snap.Backend(e.Meta.Backend())
+	state := e.Meta.State()
+	next := state
+	switch p.Kind {
+	case frame.Segment:
+		next = flow.NextTCP(state, p.Flags)
+	case frame.Datagram:
+		next = flow.UDP
+	}
+	left := c.now.Until(c.table.Deadline(e))
+	if b == nil || b.Cut || left <= 0 || c.afresh(p, b, state) {
+		c.table.Remove(e, c)
+		return nil, 0
+	}
+	if p.Kind == frame.Error {
+		return resolved(b, Related)
+	}
+	if next != state {
+		if c.table.Update(&e, e.Meta.With(next), c) && next.Confirmed() && b.Service.Persistence != 0 {
+			c.keepTemplate(p, b)
+		}
+		c.table.Extend(e, c.deadline(next))
+	} else if t := &c.snap.Timeouts; left < int32(t.idle[state]) || left > int32(t.lease[state]) {
+		c.table.Extend(e, c.deadline(state))
+		if b.Service.Persistence != 0 && state.Confirmed() {
+			c.keepTemplate(p, b)
+		}
+	}
+	if p.First {
+		c.keepFragment(p, b)
+	}
+	if p.Kind == frame.Later {
+		return resolved(b, Followed)
+	}
+	return resolved(b, Known)
+}
+
+// afresh tells whether a packet begins a new connection under an old key: a SYN
+// on a closing one, or on one whose server never got to answer and can't now.
+func (c *Core) afresh(p *frame.Packet, b *Backend, s flow.State) bool {
+	if p.Kind != frame.Segment || p.Flags&(frame.SYN|frame.RST) != frame.SYN {
+		return false
+	}
+	return s.Closing() || s == flow.SynRecv && !(b.Accepting && b.Resolved)
+}
+
+func resolved(b *Backend, r Reason) (*Backend, Reason) {
+	if !b.Resolved {
+		return nil, NoNeighbour
+	}
+	return b, r
+}
+
+func (c *Core) deadline(s flow.State) flow.Tick {
+	return c.now + flow.Tick(c.snap.Timeouts.lease[s])
+}
+
+// keepFragment remembers where the fragments of p's packet go.
+func (c *Core) keepFragment(p *frame.Packet, b *Backend) {
+	k := p.FragmentKey()
+	m := flow.MakeMeta(flow.Fragment, b.Ref)
+	e, r := c.table.Insert(&k, c.table.Hash(&k), m, c.deadline(flow.Fragment), c.now, c)
+	if r != flow.Existed {
+		return
+	}
+	if e.Meta.Backend() != b.Ref { // the identification came round to another connection
+		c.table.Remove(e, c)
+		c.table.Insert(&k, c.table.Hash(&k), m, c.deadline(flow.Fragment), c.now, c)
+		return
+	}
+	c.table.Extend(e, c.deadline(flow.Fragment))
+}
+
+// Reasons returns the reason of each frame of the last batch, in order. Valid
+// until the next Process.
+func (c *Core) Reasons(rx *pktio.Batch) []Reason { return c.reasons[:rx.N] }

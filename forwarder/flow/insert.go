@@ -1,0 +1,104 @@
+package flow
+
+import (
+	"math/bits"
+	"sync/atomic"
+
+	"github.com/svm-cluster/svm/forwarder/frame"
+)
+
+// Insert puts a key in, with the state, backend and flags of m. When both of the
+// key's buckets are taken it first removes what has expired there. On Existed the Entry is the one that stood there first.
+func (t *Table) Insert(k *frame.Key, h uint64, m Meta, deadline, now Tick, l Ledger) (Entry, Result) {
+	if e, ok := t.Lookup(k, h); ok {
+		return e, Existed
+	}
+	c := classOf[m.State()]
+	if t.class[c].Add(1) > t.bound[c] {
+		t.class[c].Add(-1)
+		return Entry{}, Bounded
+	}
+	if t.used.Add(1) > t.cap {
+		t.used.Add(-1)
+		t.class[c].Add(-1)
+		return Entry{}, Full
+	}
+	i, ok := t.reserve(h)
+	if !ok && t.reclaim(h, now, l) {
+		i, ok = t.reserve(h)
+	}
+	if !ok {
+		t.used.Add(-1)
+		t.class[c].Add(-1)
+		return Entry{}, Full
+	}
+	s := &t.slots[i]
+	atomic.StoreUint64(&s[0], k.SrcHi)
+	atomic.StoreUint64(&s[1], k.SrcLo)
+	atomic.StoreUint64(&s[2], k.DstHi)
+	atomic.StoreUint64(&s[3], k.DstLo)
+	atomic.StoreUint64(&s[4], k.Tail)
+	atomic.StoreUint64(&s[wordDeadline], uint64(deadline))
+	meta := Meta(atomic.LoadUint64(&s[wordMeta])).next() | m&(1<<48-1)
+	atomic.StoreUint64(&s[wordMeta], uint64(meta))
+	l.Born(meta)
+	t.setTag(i, tagOf(h)&0xff)
+	return t.settle(k, h, Entry{Slot: uint32(i), Meta: meta}, l)
+}
+
+// settle makes e the only copy of its key, or gives it up for one in a lower slot.
+// Whoever inserts publishes before it settles, so of two that insert at once at
+// least one sees both copies; whichever it is, the lowest stays.
+func (t *Table) settle(k *frame.Key, h uint64, e Entry, l Ledger) (Entry, Result) {
+	for _, b := range [2]uint64{t.bucket1(h), t.bucket2(h)} {
+		for m := match(atomic.LoadUint64(&t.dir[b]), tagOf(h)); m != 0; m &= m - 1 {
+			other, ok := t.at(k, b*bucketSlots+uint64(bits.TrailingZeros64(m))/8)
+			switch {
+			case !ok || other.Slot == e.Slot:
+			case other.Slot < e.Slot:
+				t.Remove(e, l)
+				return other, Existed
+			default:
+				t.Remove(other, l)
+			}
+		}
+	}
+	return e, Inserted
+}
+
+// reserve takes a free slot in the emptier of the two buckets.
+func (t *Table) reserve(h uint64) (uint64, bool) {
+	for {
+		b := t.bucket1(h)
+		w := atomic.LoadUint64(&t.dir[b])
+		free := freeBytes(w)
+		b2 := t.bucket2(h)
+		w2 := atomic.LoadUint64(&t.dir[b2])
+		if free2 := freeBytes(w2); bits.OnesCount64(free2) > bits.OnesCount64(free) {
+			b, w, free = b2, w2, free2
+		}
+		if free == 0 {
+			return 0, false
+		}
+		at := uint64(bits.TrailingZeros64(free)) &^ 7
+		if atomic.CompareAndSwapUint64(&t.dir[b], w, w|reserved<<at) {
+			return b*bucketSlots + at/8, true
+		}
+	}
+}
+
+// freeBytes returns a word with the top bit set in every zero byte, exactly.
+func freeBytes(w uint64) uint64 {
+	const low = ^uint64(ones << 7)
+	return ^((w&low + low) | w | low)
+}
+
+// reclaim removes expired entries from the two buckets of a hash.
+func (t *Table) reclaim(h uint64, now Tick, l Ledger) (any bool) {
+	for _, b := range [2]uint64{t.bucket1(h), t.bucket2(h)} {
+		if t.sweepBucket(b, now, l) > 0 {
+			any = true
+		}
+	}
+	return any
+}

@@ -1,0 +1,163 @@
+package frame
+
+// Kind is what sort of packet a frame carries, as far as a director cares.
+type Kind uint8
+
+const (
+	Segment  Kind = iota // TCP
+	Datagram             // UDP
+	Later                // a fragment that is not the first: Key is a KeyFragment
+	Error                // ICMP or ICMPv6 error: Key is that of the connection it is about
+	Echo                 // echo request to the VIP: only the addresses of Key are set
+)
+
+// TCP flags (RFC 9293 section 3.1).
+const (
+	FIN = 0x01
+	SYN = 0x02
+	RST = 0x04
+	ACK = 0x10
+)
+
+// Packet is what Parse found. It holds no pointer into the frame.
+type Packet struct {
+	Key    Key
+	Kind   Kind
+	Flags  uint8  // TCP flags; 0 otherwise
+	First  bool   // first of several fragments; FragID names them
+	V6     bool   // IPv6
+	FragID uint32 // identification, for First
+	L4     int    // offset of the TCP, UDP or ICMP header in the frame
+	End    int    // offset of the end of the IP packet; what follows is padding
+}
+
+// Bytes returns the length of the IP packet.
+func (p *Packet) Bytes() int { return p.End - EthLen }
+
+// FragmentKey returns the key that the other fragments of a First packet carry.
+func (p *Packet) FragmentKey() Key {
+	k := p.Key
+	proto := k.Proto()
+	if p.V6 {
+		proto = 0
+	}
+	k.Tail = FragmentTail(p.FragID, proto)
+	return k
+}
+
+// Parse reads an Ethernet frame. On a Fault p holds nothing of use but, where the
+// fault is above the IP header, the addresses in p.Key.
+func Parse(eth []byte, p *Packet) Fault {
+	if len(eth) < EthLen+20 {
+		return shortFault(eth)
+	}
+	if eth[0]&1 != 0 {
+		return FaultNotUnicast
+	}
+	switch be16(eth[12:]) {
+	case EtherIPv4:
+		return parse4(eth, p)
+	case EtherIPv6:
+		return parse6(eth, p)
+	}
+	return etherFault(eth)
+}
+
+func shortFault(eth []byte) Fault {
+	if len(eth) < EthLen {
+		return FaultShort
+	}
+	if f := etherFault(eth); f != OK {
+		return f
+	}
+	return FaultShort
+}
+
+func etherFault(eth []byte) Fault {
+	switch be16(eth[12:]) {
+	case EtherIPv4, EtherIPv6:
+		return OK
+	case EtherVLAN, EtherQinQ, EtherOldQinQ:
+		return FaultVLAN
+	}
+	return FaultEtherType
+}
+
+// parse4 reads an IPv4 packet (RFC 791). len(eth) >= EthLen+20.
+func parse4(eth []byte, p *Packet) Fault {
+	ip := eth[EthLen:]
+	ihl := int(ip[0]&0xf) * 4
+	if ip[0]>>4 != 4 || ihl < 20 {
+		return FaultIPHeader
+	}
+	total := int(be16(ip[2:]))
+	if total < ihl {
+		return FaultIPHeader
+	}
+	if total > len(ip) {
+		return FaultIPLength
+	}
+	p.V6 = false
+	p.First = false
+	p.End = EthLen + total
+	p.L4 = EthLen + ihl
+	p.Key.SrcHi = 0
+	p.Key.SrcLo = mapped | uint64(be32(ip[12:]))
+	p.Key.DstHi = 0
+	p.Key.DstLo = mapped | uint64(be32(ip[16:]))
+	if frag := be16(ip[6:]); frag&0x3fff != 0 {
+		id := uint32(be16(ip[4:]))
+		if frag&0x1fff != 0 {
+			return parseLater(p, id, ip[9])
+		}
+		p.First, p.FragID = true, id
+	}
+	return parseL4(eth, p, ip[9])
+}
+
+// parseLater makes the key of a fragment that is not the first: IPv4 tells packets
+// apart by protocol and identification (RFC 791), IPv6 by identification alone
+// (RFC 8200 section 4.5), for which proto is 0.
+func parseLater(p *Packet, id uint32, proto uint8) Fault {
+	p.Kind = Later
+	p.Flags = 0
+	p.Key.Tail = FragmentTail(id, proto)
+	return OK
+}
+
+// parseL4 reads the transport header at p.L4. Addresses, End and First are set.
+func parseL4(eth []byte, p *Packet, proto uint8) Fault {
+	l4 := eth[p.L4:p.End]
+	switch proto {
+	case ProtoTCP:
+		if len(l4) < 20 {
+			return p.tooShort()
+		}
+		if off := int(l4[12]>>4) * 4; off < 20 || (off > len(l4) && !p.First) {
+			return FaultTCPHeader
+		}
+		p.Kind = Segment
+		p.Flags = l4[13]
+	case ProtoUDP:
+		if len(l4) < 8 {
+			return p.tooShort()
+		}
+		p.Kind = Datagram
+		p.Flags = 0
+	case ProtoICMP:
+		return parseICMP(l4, p, false)
+	case ProtoICMPv6:
+		return parseICMP(l4, p, true)
+	default:
+		return FaultProtocol
+	}
+	p.Key.Tail = uint64(be32(l4))<<32 | uint64(proto)<<24
+	return OK
+}
+
+func (p *Packet) tooShort() Fault {
+	if p.First {
+		return FaultTinyFragment
+	}
+	return FaultShort
+}

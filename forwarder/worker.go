@@ -1,0 +1,134 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/svm-cluster/svm/forwarder/flow"
+	"github.com/svm-cluster/svm/forwarder/pktio"
+	"github.com/svm-cluster/svm/sched"
+)
+
+// Count adds n connections in state s to a backend's load; other entries don't count.
+func Count(l *sched.Load, s flow.State, n int64) {
+	switch {
+	case !s.Counted():
+	case s.Active():
+		l.Add(n, 0)
+	default:
+		l.Add(0, n)
+	}
+}
+
+// WorkerConfig is what a worker works with. It owns nothing of it.
+type WorkerConfig struct {
+	Receiver pktio.Receiver // from the clients
+	Servers  pktio.Sender   // towards the real servers
+	Clients  pktio.Sender   // back to the clients, for replies of the director
+	Table    *flow.Table
+	Snapshot *atomic.Pointer[Snapshot]
+	Now      func() flow.Tick
+	// Index of Count workers: each sweeps its own part of the table.
+	Index, Count int
+}
+
+// Worker moves the frames of one receive queue.
+type Worker struct {
+	cfg      WorkerConfig
+	core     *Core
+	counters Counters
+
+	snap      *Snapshot
+	rx        pktio.Batch
+	servers   pktio.Batch
+	clients   pktio.Batch
+	sweepAt   int
+	sweptAt   flow.Tick
+	published flow.Tick
+}
+
+// NewWorker prepares a worker; Run starts it.
+func NewWorker(cfg WorkerConfig) *Worker {
+	return &Worker{cfg: cfg, core: NewCore(cfg.Table)}
+}
+
+// Counters returns the worker's verdicts by reason, about a tenth of a second old.
+func (w *Worker) Counters() *Counters { return &w.counters }
+
+const (
+	idleWait    = 50   // ms a receive waits before the worker looks round
+	publishGap  = 100  // ms between additions to the shared counters
+	sweepPeriod = 4000 // ms in which a worker walks its part of the table
+	sweepBusy   = 64   // buckets between two batches at most
+	sweepIdle   = 8192 // buckets in a quiet moment at most
+)
+
+// Run moves frames until ctx ends or the receiver or a sender fails for good. It
+// keeps its goroutine on one thread.
+func (w *Worker) Run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	stop := context.AfterFunc(ctx, w.cfg.Receiver.Interrupt)
+	defer stop()
+	defer w.core.books.publish(&w.counters)
+	part := w.cfg.Table.Buckets() / w.cfg.Count
+	w.sweepAt = part * w.cfg.Index
+	w.sweptAt = w.cfg.Now()
+	for ctx.Err() == nil {
+		if err := w.step(idleWait); err != nil {
+			if errors.Is(err, pktio.ErrClosed) && ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// step does one round: receive, decide, send, release, tidy up.
+func (w *Worker) step(wait int) error {
+	if err := w.cfg.Receiver.Recv(&w.rx, wait); err != nil {
+		return err
+	}
+	now := w.cfg.Now()
+	if s := w.cfg.Snapshot.Load(); s != w.snap {
+		w.core.books.publish(&w.counters)
+		w.snap, w.core.snap = s, s
+	}
+	var err error
+	if w.rx.N > 0 {
+		w.core.Process(&w.rx, &w.servers, &w.clients, w.snap, now)
+		if w.servers.N > 0 {
+			err = w.cfg.Servers.Send(&w.servers)
+		}
+		if w.clients.N > 0 && err == nil {
+			err = w.cfg.Clients.Send(&w.clients)
+		}
+		w.cfg.Receiver.Release(&w.rx)
+	}
+	w.tidy(now, w.rx.N == 0)
+	return err
+}
+
+// tidy publishes counters and sweeps as much of the worker's part of the table as
+// the time since the last sweep is worth.
+func (w *Worker) tidy(now flow.Tick, idle bool) {
+	if idle || w.published.Until(now) >= publishGap {
+		w.core.books.publish(&w.counters)
+		w.published = now
+	}
+	part := w.cfg.Table.Buckets() / w.cfg.Count
+	due := int(w.sweptAt.Until(now)) * part / sweepPeriod
+	if due <= 0 {
+		return
+	}
+	w.sweptAt = now
+	limit := sweepBusy
+	if idle {
+		limit = sweepIdle
+	}
+	w.core.now = now
+	w.sweepAt = w.cfg.Table.Sweep(w.sweepAt, min(due, limit, part+1), now, w.core)
+}
