@@ -238,6 +238,7 @@ func (n *Node) Counters(dev string) Counters {
 	s := n.link(dev).Attrs().Statistics
 	if s == nil {
 		n.lab.check(errors.New("the kernel told no counters"), "%s: %s", n.name, dev)
+		return Counters{}
 	}
 	return Counters{s.RxPackets, s.TxPackets, s.RxBytes, s.TxBytes, s.RxDropped, s.TxDropped}
 }
