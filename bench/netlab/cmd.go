@@ -93,6 +93,9 @@ func (c *Cmd) run(started chan<- error) {
 	if err == nil {
 		// /sys/class/net shows the devices of the namespace it was mounted in.
 		_ = unix.Mount("sysfs", "/sys", "sysfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		err = c.bind()
+	}
+	if err == nil {
 		err = c.Cmd.Start()
 	}
 	started <- err
@@ -101,6 +104,16 @@ func (c *Cmd) run(started chan<- error) {
 	}
 	c.err = c.Cmd.Wait()
 	close(c.done)
+}
+
+// bind runs while Start holds the lab's lock.
+func (c *Cmd) bind() error {
+	for _, b := range c.node.binds {
+		if err := unix.Mount(b[0], b[1], "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("show %s at %s: %w", b[0], b[1], err)
+		}
+	}
+	return nil
 }
 
 func (c *Cmd) tee(w io.Writer) io.Writer {

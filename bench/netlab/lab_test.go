@@ -205,6 +205,36 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+func TestBind(t *testing.T) {
+	_, a, b := pair(t)
+	at := t.TempDir()
+	for _, n := range []*Node{a, b} {
+		n.Bind(t.TempDir(), at)
+		if err := n.Command(t.Context(), "sh", "-c", "echo "+n.Name()+" >> "+at+"/f").Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, n := range []*Node{a, b} {
+		out, err := n.Command(t.Context(), "cat", at+"/f").Output()
+		if err != nil || string(out) != n.Name()+"\n" {
+			t.Errorf("%s reads %q, %v", n.Name(), out, err)
+		}
+	}
+	if _, err := os.Stat(at + "/f"); err == nil {
+		t.Error("a process wrote to the shared directory")
+	}
+}
+
+func TestSend(t *testing.T) {
+	_, a, b := pair(t)
+	c := b.Capture("eth0")
+	frame := append(append(append([]byte{}, b.MAC("eth0")...), a.MAC("eth0")...), "\x88\xb5 by hand"...)
+	if err := a.Send("eth0", frame); err != nil {
+		t.Fatal(err)
+	}
+	c.Wait(t, 5*time.Second, func(f Frame) bool { return bytes.Equal(f.Data, frame) }, "frame sent by hand")
+}
+
 func TestLeaksAreTold(t *testing.T) {
 	open := func() (*Lab, *Node) {
 		New(t) // skips where a lab is not possible

@@ -22,7 +22,8 @@ type Node struct {
 	ns     *os.File // the namespace
 	inode  uint64   // what the kernel calls it
 	handle *netlink.Handle
-	ports  int // devices made so far
+	ports  int         // devices made so far
+	binds  [][2]string // directories that its processes see in another place
 }
 
 // Node makes a machine without any device but lo.
@@ -53,6 +54,15 @@ func (l *Lab) Node(name string) *Node {
 
 // Name returns the name that the node was made with.
 func (n *Node) Name() string { return n.name }
+
+// Bind lets the node's processes see the directory dir at the path at, which must
+// exist, as if the machine had a disk of its own. It counts for processes that
+// are started later.
+func (n *Node) Bind(dir, at string) {
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
+	n.binds = append(n.binds, [2]string{dir, at})
+}
 
 // newNamespace makes a network namespace and comes back from it.
 func newNamespace() (*os.File, error) {

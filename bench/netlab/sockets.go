@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Dial connects from inside the node, as net.Dialer.DialContext does. Addresses
@@ -53,6 +55,22 @@ func (n *Node) ListenPacket(network, addr string) (pc net.PacketConn, err error)
 		return err
 	})
 	return pc, err
+}
+
+// Send puts one frame, from the Ethernet header on, onto the device's wire.
+func (n *Node) Send(dev string, frame []byte) error {
+	link, err := n.handle.LinkByName(dev)
+	if err != nil {
+		return fmt.Errorf("netlab: %s: device %s: %w", n.name, dev, err)
+	}
+	return n.Do(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: link.Attrs().Index})
+	})
 }
 
 // numeric refuses names: looking one up would leave the node's thread.
