@@ -19,8 +19,16 @@ const HeaderLen = 10
 // BatchSize is the largest number of frames that one Recv returns.
 const BatchSize = 64
 
-// ErrClosed is returned by Recv and Send after Close.
-var ErrClosed = errors.New("pktio: closed")
+var (
+	// ErrClosed is returned by Recv and Send after Close.
+	ErrClosed = errors.New("pktio: closed")
+	// ErrDown is returned by Recv once each time the device goes down. The
+	// receiver stays usable; frames come again when the device is up again.
+	ErrDown = errors.New("pktio: the device is down")
+	// ErrGone is returned by Recv once, and by each Send, when the device was
+	// removed. It does not come back: open anew.
+	ErrGone = errors.New("pktio: the device was removed")
+)
 
 // Frame is one frame inside a Batch.
 type Frame struct {
@@ -58,8 +66,8 @@ func (b *Batch) Add(f *Frame) {
 type Receiver interface {
 	// Recv waits until at least one frame is there, Interrupt was called, or
 	// about wait milliseconds have passed (0: only look, negative: for ever), and
-	// fills rx. rx.N 0 with a nil error means nothing came. It allocates nothing.
-	// The batch before must have been released.
+	// fills rx. rx.N 0 with a nil error means nothing came. With an error rx.N is
+	// 0 too. It allocates nothing. The batch before must have been released.
 	Recv(rx *Batch, wait int) error
 	// Release gives the memory of all frames of the last Recv back.
 	Release(rx *Batch)
