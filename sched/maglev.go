@@ -15,8 +15,8 @@ const maxTable = 1 << 24
 // turn is one server while a table is filled.
 type turn struct {
 	at, skip uint32 // the permutation: at, at+skip, at+2*skip ... modulo the size
-	has      uint32 // entries so far
 	quota    uint32 // entries in the end
+	due      uint32 // what it is owed so far, in entries times rounds
 	index    uint16
 }
 
@@ -51,31 +51,82 @@ func maglevTable(backends []Backend, order []int, key [16]byte, size int) ([]uin
 	return fill(turns, uint32(size)), nil
 }
 
-// fill deals the entries out. The free entries are kept in a bitmap besides: it
-// is small enough to stay in the first-level cache, where nearly all of the some
-// size*ln(size) looks then end.
+// fill deals the entries out. What is taken is kept in a bitmap besides: it is
+// small enough to stay in the first-level cache, where nearly all looks end. The
+// last few entries would cost more looks than all before them, so they are not
+// looked for but computed.
 func fill(turns []turn, size uint32) []uint16 {
 	table := make([]uint16, size)
 	taken := make([]uint64, size/64+1)
-	rounds := uint64(size) / uint64(len(turns))
-	for round := uint64(1); round <= rounds; round++ {
+	left := size
+	var free []uint32 // once there are few
+	rounds := size / uint32(len(turns))
+	for range rounds {
 		for i := range turns {
 			t := &turns[i]
-			share := uint32(uint64(t.quota) * round / rounds)
-			at, skip := t.at, t.skip
-			for ; t.has < share; t.has++ {
-				for taken[at/64]&(1<<(at%64)) != 0 {
-					if at += skip; at >= size {
-						at -= size
+			for t.due += t.quota; t.due >= rounds; t.due -= rounds {
+				if left > lastFew {
+					t.at = nextFree(taken, t.at, t.skip, size)
+				} else {
+					if free == nil {
+						free = allFree(taken, size)
 					}
+					at := nearestFree(free, t.at, t.skip, size)
+					t.at = free[at]
+					free[at] = free[len(free)-1]
+					free = free[:len(free)-1]
 				}
-				taken[at/64] |= 1 << (at % 64)
-				table[at] = t.index
+				taken[t.at/64] |= 1 << (t.at % 64)
+				table[t.at] = t.index
+				left--
 			}
-			t.at = at
 		}
 	}
 	return table
+}
+
+// lastFew is where computing becomes cheaper than looking.
+const lastFew = 128
+
+// nextFree looks along a permutation, from at on. The sign of the sum stands in
+// for a branch that no processor could foresee.
+func nextFree(taken []uint64, at, skip, size uint32) uint32 {
+	for taken[at/64]&(1<<(at%64)) != 0 {
+		over := at + skip - size
+		at = over + size&uint32(int32(over)>>31)
+	}
+	return at
+}
+
+// nearestFree returns the index in free of the entry that nextFree would come to.
+// Entry f is (f-at)/skip steps away, modulo the size, which is prime: so there is
+// an inverse of skip, its power of size-2.
+func nearestFree(free []uint32, at, skip, size uint32) int {
+	m := uint64(size)
+	inverse := uint64(1)
+	for base, e := uint64(skip), size-2; e > 0; e >>= 1 {
+		if e&1 != 0 {
+			inverse = inverse * base % m
+		}
+		base = base * base % m
+	}
+	best, least := 0, m
+	for i, f := range free {
+		if steps := (uint64(f) + m - uint64(at)) * inverse % m; steps < least {
+			best, least = i, steps
+		}
+	}
+	return best
+}
+
+func allFree(taken []uint64, size uint32) []uint32 {
+	free := make([]uint32, 0, lastFew)
+	for at := range size {
+		if taken[at/64]&(1<<(at%64)) == 0 {
+			free = append(free, at)
+		}
+	}
+	return free
 }
 
 // quotas shares the entries out by weight: the running sums of the exact shares,

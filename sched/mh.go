@@ -29,16 +29,19 @@ type mh struct {
 // bounded time.
 const walk = 256
 
-func newMH(s servers, backends []Backend, set settings) (*mh, error) {
+func newMH(s servers, backends []Backend, set settings) (Scheduler, error) {
 	size := set.tableSize
 	if size == 0 {
 		size = defaultTable
 	}
-	m := &mh{servers: s, order: byID(backends), port: set.port, fallback: set.fallback}
+	order := byID(backends)
+	table, err := maglevTable(backends, order, set.key, size)
+	if err != nil {
+		return nil, err
+	}
+	m := &mh{servers: s, order: order, table: table, port: set.port, fallback: set.fallback}
 	m.k0, m.k1 = halves(set.key)
-	var err error
-	m.table, err = maglevTable(backends, m.order, set.key, size)
-	return m, err
+	return m, nil
 }
 
 func (m *mh) Pick(f *Flow) int { return m.Peek(f) }
