@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,14 +20,14 @@ func Run(ctx context.Context, file string, steps []Step) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("realserver: stopped before %q: %w", s, err)
 		}
-		if err := s.run(file); err != nil {
+		if err := s.run(ctx, file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s Step) run(file string) error {
+func (s Step) run(ctx context.Context, file string) error {
 	var err error
 	switch s.Kind {
 	case WriteRecord:
@@ -42,6 +43,9 @@ func (s Step) run(file string) error {
 	case AddAddress:
 		if err = changeAddress(s.Address, netlink.AddrAdd); errors.Is(err, unix.EEXIST) {
 			err = nil
+		}
+		if err == nil {
+			err = awaitLocal(ctx, s.Address.Addr())
 		}
 	case DelAddress:
 		if err = changeAddress(s.Address, netlink.AddrDel); errors.Is(err, unix.EADDRNOTAVAIL) {
@@ -76,6 +80,28 @@ func changeAddress(p netip.Prefix, change func(netlink.Link, *netlink.Addr) erro
 		a.ValidLft, a.PreferedLft = forever, 0
 	}
 	return change(lo, a)
+}
+
+// awaitLocal waits until the host takes packets for the address as its own. The
+// kernel makes the route of an IPv6 address in its own time, even without
+// duplicate address detection; a server started at once would lose its first
+// clients.
+func awaitLocal(ctx context.Context, a netip.Addr) error {
+	const within = 5 * time.Second
+	for begin, pause := time.Now(), time.Millisecond; ; pause *= 2 {
+		routes, err := netlink.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Since(begin) > within {
+			return errors.Join(fmt.Errorf("the kernel still has no local route to %s after %s", a, within), err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 func remedy(err error) string {
