@@ -1,0 +1,37 @@
+package control
+
+// logChanges tells the log which servers change their state with a plan, each in
+// one line that says why.
+func (c *Control) logChanges(p *plan) {
+	was := map[string]string{}
+	if c.cluster != nil {
+		for i := range c.servers {
+			for j := range c.servers[i] {
+				st := &c.servers[i][j]
+				was[targetKey(&c.cluster.Services[i], st.conf.Name)], _ = c.judge(&c.cluster.Services[i], st, "")
+			}
+		}
+	}
+	checks := map[string]string{}
+	for _, h := range c.cfg.Health.Status() {
+		checks[h.Key] = h.LastResult
+	}
+	for i := range p.servers {
+		for j := range p.servers[i] {
+			st := &p.servers[i][j]
+			conf := &p.cluster.Services[i]
+			key := targetKey(conf, st.conf.Name)
+			state, why := c.judge(conf, st, checks[key])
+			if before, ok := was[key]; ok && before != state {
+				if state == "ready" {
+					c.cfg.Log.Info("server gets new connections", "service", conf.Name, "server", st.conf.Name, "was", before)
+				} else {
+					c.cfg.Log.Warn("server gets no new connections", "service", conf.Name, "server", st.conf.Name, "state", state, "why", why)
+				}
+			}
+		}
+	}
+	if p.active != c.active {
+		c.cfg.Log.Info("role", "active", p.active)
+	}
+}

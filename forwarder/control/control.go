@@ -1,0 +1,297 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/svm-cluster/svm/ems/cluster"
+	"github.com/svm-cluster/svm/forwarder"
+	"github.com/svm-cluster/svm/forwarder/flow"
+	"github.com/svm-cluster/svm/forwarder/frame"
+	"github.com/svm-cluster/svm/forwarder/guard"
+	"github.com/svm-cluster/svm/forwarder/pktio"
+)
+
+// Config is what a Control works with; it owns none of it.
+type Config struct {
+	Node    string
+	Version string
+	Load    func() (*cluster.Cluster, error) // reads the cluster file
+	Log     *slog.Logger
+
+	Table  *flow.Table
+	Origin flow.Origin
+	// Registry is the file beside the table's own that says what the table's
+	// backend references mean. Empty: not kept.
+	Registry string
+	Snapshot *atomic.Pointer[forwarder.Snapshot]
+	Workers  []WorkerView
+	Now      func() flow.Tick
+
+	Neighbours Neighbours
+	Health     Health
+	Guard      Guard
+	Filter     Filter
+
+	ClientMAC, ServerMAC frame.MAC
+	ServerIndex          int      // interface index of the server device
+	HashKey              [16]byte // the same on both directors
+	MarkBase             uint32   // SO_MARK of the first real server's checks; 0: no checks by mark
+	Active               bool     // the role to begin with
+}
+
+// Control is the reconcile loop. Its methods are safe for concurrent use.
+type Control struct {
+	cfg     Config
+	started time.Time
+
+	mu         sync.Mutex
+	cluster    *cluster.Cluster
+	configured time.Time
+	rejected   string // why the last reload was refused
+	active     bool
+	overrides  map[[2]string]override // by service and server name
+	registry   *registry
+	builder    builder
+	marks      marks
+	meters     map[*forwarder.Stats]*meter
+	servers    [][]serverState // of the Snapshot in force
+	guarded    guard.State     // what the guard was told last
+	filter     pktio.Filter    // what the packet backends were told last
+}
+
+// New reads the cluster file and makes the first Snapshot, but touches nothing
+// outside yet: Run does. Connections that a former process left in the table are
+// given back to their servers.
+func New(cfg Config) (*Control, error) {
+	c := &Control{
+		cfg:       cfg,
+		started:   time.Now(),
+		overrides: map[[2]string]override{},
+		meters:    map[*forwarder.Stats]*meter{},
+		builder:   builder{key: cfg.HashKey, clientMAC: cfg.ClientMAC, serverMAC: cfg.ServerMAC},
+	}
+	var known bool
+	var err error
+	if c.registry, known, err = openRegistry(cfg.Registry, cfg.Origin.Nonce); err != nil {
+		return nil, err
+	}
+	if !known {
+		cfg.Table.Reset()
+	}
+	conf, err := cfg.Load()
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.plan(conf, cfg.Active)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.commit(p); err != nil {
+		return nil, err
+	}
+	c.configured = c.started
+	cfg.Table.Range(func(_ *frame.Key, e flow.Entry, _ flow.Tick) bool {
+		if b := p.snap.Backend(e.Meta.Backend()); b != nil {
+			forwarder.Count(b.Load, e.Meta.State(), 1)
+		}
+		return true
+	})
+	return c, nil
+}
+
+// Run applies the configuration to the host and keeps everything in step until
+// ctx ends; then it undoes what it set on the host.
+func (c *Control) Run(ctx context.Context) error {
+	c.mu.Lock()
+	err := c.change(c.cluster, c.active)
+	c.mu.Unlock()
+	if err == nil {
+		c.loop(ctx)
+	}
+	c.cfg.Neighbours.SetVIPs(nil, c.cfg.ClientMAC, false)
+	return errors.Join(err, c.cfg.Filter.SetFilter(pktio.Filter{}), c.cfg.Guard.Undo())
+}
+
+func (c *Control) loop(ctx context.Context) {
+	meter := time.NewTicker(meterInterval)
+	defer meter.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.cfg.Neighbours.Changes():
+		case <-c.cfg.Health.Changes():
+		case <-meter.C:
+			c.measure()
+			continue
+		}
+		c.mu.Lock()
+		if err := c.refresh(); err != nil {
+			c.cfg.Log.Error("the state before stays in force", "err", err)
+		}
+		c.mu.Unlock()
+	}
+}
+
+// plan is a state to go to. Until commit nothing has changed.
+type plan struct {
+	cluster  *cluster.Cluster
+	active   bool
+	servers  [][]serverState
+	registry *registry
+	services map[string]*schedulers
+	snap     *forwarder.Snapshot
+}
+
+// plan gathers what is known of every server and builds the Snapshot.
+func (c *Control) plan(conf *cluster.Cluster, active bool) (*plan, error) {
+	p := &plan{cluster: conf, active: active, registry: c.registry.next(), servers: make([][]serverState, len(conf.Services))}
+	for i := range conf.Services {
+		s := &conf.Services[i]
+		for j := range s.Servers {
+			st, err := c.gather(p, s, &s.Servers[j])
+			if err != nil {
+				return nil, err
+			}
+			p.servers[i] = append(p.servers[i], st)
+		}
+	}
+	var err error
+	p.snap, p.services, err = c.builder.build(conf, p.servers, active)
+	return p, err
+}
+
+func (c *Control) gather(p *plan, s *cluster.Service, v *cluster.Server) (serverState, error) {
+	rs := p.cluster.RealServer(v.Name)
+	st := serverState{
+		conf: v, addr: rs.Address,
+		checked: s.Check.Type != cluster.CheckNone, up: true, known: true,
+		override: c.overrideOf(s.Name, v.Name),
+	}
+	st.mac, st.resolved = c.cfg.Neighbours.Lookup(rs.Address)
+	if st.checked {
+		st.up, st.known = c.cfg.Health.Up(targetKey(s, v.Name))
+		st.up = st.up && st.known
+	}
+	var err error
+	st.record, err = p.registry.take(s, rs.Address)
+	return st, err
+}
+
+// commit makes a plan the state in force, for the workers at once.
+func (c *Control) commit(p *plan) error {
+	if err := p.registry.keep(); err != nil {
+		return err
+	}
+	for _, list := range p.servers {
+		for _, st := range list {
+			st.record.load.SetThresholds(int64(st.conf.Upper), int64(st.conf.Lower))
+		}
+	}
+	c.cfg.Snapshot.Store(p.snap)
+	c.logChanges(p)
+	c.cluster, c.active, c.servers, c.registry, c.builder.services = p.cluster, p.active, p.servers, p.registry, p.services
+	return nil
+}
+
+// enact commits a plan and tells everybody outside. On the way up the guard comes
+// first, so that the kernel keeps quiet before the first frame for a VIP is asked
+// for; on the way down it goes last. On an error the old state is back.
+func (c *Control) enact(p *plan) error {
+	vips := p.cluster.VIPs()
+	filter := pktio.Filter{}
+	guarded := guard.State{Paths: c.paths(p.cluster)}
+	if p.active {
+		filter = pktio.Filter{MACs: [][6]byte{c.cfg.ClientMAC}, Addrs: vips}
+		guarded.VIPs = vips
+		if err := c.cfg.Guard.Apply(guarded); err != nil {
+			return errors.Join(err, c.cfg.Guard.Apply(c.guarded))
+		}
+	} else {
+		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, false)
+	}
+	if err := errors.Join(c.cfg.Filter.SetFilter(filter), c.commit(p)); err != nil {
+		return errors.Join(err, c.cfg.Filter.SetFilter(c.filter), c.cfg.Guard.Apply(c.guarded))
+	}
+	c.filter = filter
+	c.cfg.Health.Set(c.targets(p.cluster))
+	c.cfg.Neighbours.SetTargets(addresses(p.cluster))
+	if p.active {
+		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, true)
+	} else if err := c.cfg.Guard.Apply(guarded); err != nil {
+		return err
+	}
+	c.guarded = guarded
+	return nil
+}
+
+// change plans for a cluster file and a role, and enacts it.
+func (c *Control) change(conf *cluster.Cluster, active bool) error {
+	p, err := c.plan(conf, active)
+	if err != nil {
+		return err
+	}
+	return c.enact(p)
+}
+
+// refresh makes a new Snapshot after the neighbours, the health or an override changed.
+func (c *Control) refresh() error {
+	p, err := c.plan(c.cluster, c.active)
+	if err != nil {
+		return err
+	}
+	return c.commit(p)
+}
+
+func (c *Control) overrideOf(service, server string) override {
+	if o, ok := c.overrides[[2]string{service, server}]; ok {
+		return o
+	}
+	return override{weight: -1}
+}
+
+// SetRole makes this director the active or the backup one.
+func (c *Control) SetRole(active bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.active == active {
+		return nil
+	}
+	return c.change(c.cluster, active)
+}
+
+// Do carries out a change at run time. It lasts until the daemon ends.
+func (c *Control) Do(a ServerAction) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.cluster.Service(a.Service)
+	if s == nil {
+		return fmt.Errorf("no service %q: there are %s", a.Service, names(c.cluster.Services, func(s cluster.Service) string { return s.Name }))
+	}
+	if !slices.ContainsFunc(s.Servers, func(v cluster.Server) bool { return v.Name == a.Server }) {
+		return fmt.Errorf("service %s has no server %q: there are %s", s.Name, a.Server, names(s.Servers, func(v cluster.Server) string { return v.Name }))
+	}
+	o := c.overrideOf(a.Service, a.Server)
+	switch a.Action {
+	case "drain", "maint":
+		o.action = a.Action
+	case "ready":
+		o = override{weight: -1}
+	case "weight":
+		if a.Weight < 0 || a.Weight > 65535 {
+			return fmt.Errorf("weight %d: want 0 to 65535", a.Weight)
+		}
+		o.weight = a.Weight
+	default:
+		return fmt.Errorf("no action %q: want drain, ready, maint or weight", a.Action)
+	}
+	c.overrides[[2]string{a.Service, a.Server}] = o
+	return c.refresh()
+}
