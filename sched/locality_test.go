@@ -59,6 +59,7 @@ func TestLBLCR(t *testing.T) {
 				t.Errorf("set %v, want %v", got, want)
 			}
 		}
+		time.Sleep(2 * time.Hour)
 		wantPick(t, s, to(vip), 0)
 		bs[0].Load.Add(3, 0)
 		wantPick(t, s, to(vip), 1)
@@ -72,11 +73,18 @@ func TestLBLCR(t *testing.T) {
 		wantPick(t, s, to(vip), 2)
 		wantSet(2, 1, 0)
 
-		// Used all day, unchanged all day: the busiest leaves, once.
-		for range 25 {
+		// Used all day, unchanged all day, over a reload too: the busiest leaves,
+		// once, even if it is overloaded.
+		bs[1].Load.SetThresholds(1, 0)
+		for range 24 {
 			time.Sleep(time.Hour)
 			s.Pick(to(vip))
+			s = mustNew(t, Config{Name: "lblcr"}, bs, s).(*lblcr)
 		}
+		wantSet(2, 1, 0)
+		time.Sleep(time.Hour)
+		s.Pick(to(vip))
+		bs[1].Load.SetThresholds(0, 0)
 		wantSet(2, 0)
 		s.Pick(to(vip))
 		wantSet(2, 0)

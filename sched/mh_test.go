@@ -110,6 +110,16 @@ func TestMaglevShares(t *testing.T) {
 			}
 		}
 	}
+	// The heaviest gives, not one that has two or three.
+	light := 0
+	for _, i := range tableOf(t, farm(append([]int{3000, 60000}, same(30, 1)...)...), 61) {
+		if i == 0 {
+			light++
+		}
+	}
+	if light != 2 {
+		t.Errorf("a server with a share of 2.9 has %d entries, want 2", light)
+	}
 	// As many servers as entries: one each, even for the lightest.
 	ws := same(61, 1)
 	ws[3] = 60000
