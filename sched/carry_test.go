@@ -64,6 +64,7 @@ func TestReloadChangesNothing(t *testing.T) {
 		if cfg.Name == "twos" {
 			t.Skip("twos draws lots")
 		}
+		cfg.TableSize = 1021 // mh is made anew 200 times
 		bs, plainBs := farm(5, 1, 3, 0, 2), farm(5, 1, 3, 0, 2)
 		s, plain := mustNew(t, cfg, bs, nil), mustNew(t, cfg, plainBs, nil)
 		for n := range uint32(200) {
