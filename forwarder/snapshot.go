@@ -36,11 +36,13 @@ type Service struct {
 	// Persistence in milliseconds, 0 for none, and the mask of the client network.
 	Persistence    uint32
 	MaskHi, MaskLo uint64
-	Scheduler      sched.Scheduler // over Backends, by index
+	// Backends are those that may get new connections; Scheduler and Stateless
+	// pick by index into it.
+	Backends  []*Backend
+	Scheduler sched.Scheduler
 	// Stateless picks for packets of no connection in the table: the scheduler
 	// itself where it is a hash, else a consistent hash. The same on both directors.
 	Stateless sched.Scheduler
-	Backends  []*Backend
 }
 
 // Backend is one real server inside one service.

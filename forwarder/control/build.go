@@ -85,16 +85,16 @@ func (b *builder) build(c *cluster.Cluster, servers [][]serverState, active bool
 		for j := range servers[i] {
 			st := &servers[i][j]
 			backend := b.backend(s, st, &conf.Check)
-			s.Backends = append(s.Backends, backend)
 			for len(snap.Backends) <= st.record.Index {
 				snap.Backends = append(snap.Backends, nil)
 			}
 			snap.Backends[st.record.Index] = backend
-			weight := 0
+			// Only those that may be picked: sh and dh would refuse the clients of
+			// one that is there with weight 0, as IPVS does.
 			if backend.Accepting {
-				weight = st.weight()
+				s.Backends = append(s.Backends, backend)
+				list = append(list, sched.Backend{ID: st.addr.String(), Weight: st.weight(), Load: st.record.load})
 			}
-			list = append(list, sched.Backend{ID: st.addr.String(), Weight: weight, Load: st.record.load})
 		}
 		made, err := b.schedulers(conf, list)
 		if err != nil {

@@ -42,8 +42,9 @@ type Config struct {
 	ClientMAC, ServerMAC frame.MAC
 	ServerIndex          int      // interface index of the server device
 	HashKey              [16]byte // the same on both directors
-	MarkBase             uint32   // SO_MARK of the first real server's checks; 0: no checks by mark
-	Active               bool     // the role to begin with
+	// Mark returns the SO_MARK of the n-th real server's checks; nil: unmarked.
+	Mark   func(n int) uint32
+	Active bool // the role to begin with
 }
 
 // Control is the reconcile loop. Its methods are safe for concurrent use.
@@ -75,6 +76,7 @@ func New(cfg Config) (*Control, error) {
 		started:   time.Now(),
 		overrides: map[[2]string]override{},
 		meters:    map[*forwarder.Stats]*meter{},
+		marks:     marks{},
 		builder:   builder{key: cfg.HashKey, clientMAC: cfg.ClientMAC, serverMAC: cfg.ServerMAC},
 	}
 	var known bool
@@ -222,7 +224,9 @@ func (c *Control) enact(p *plan) error {
 	}
 	c.filter = filter
 	c.cfg.Health.Set(c.targets(p.cluster))
-	c.cfg.Neighbours.SetTargets(addresses(p.cluster))
+	servers := addresses(p.cluster)
+	c.marks.keep(servers)
+	c.cfg.Neighbours.SetTargets(servers)
 	if p.active {
 		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, true)
 	} else if err := c.cfg.Guard.Apply(guarded); err != nil {

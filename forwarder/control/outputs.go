@@ -1,6 +1,7 @@
 package control
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -46,12 +47,12 @@ func (c *Control) paths(conf *cluster.Cluster) []guard.Path {
 	var list []guard.Path
 	for i := range conf.Services {
 		s := &conf.Services[i]
-		if s.Check.Type == cluster.CheckNone || c.cfg.MarkBase == 0 {
+		if s.Check.Type == cluster.CheckNone || c.cfg.Mark == nil {
 			continue
 		}
 		for _, v := range s.Servers {
 			rs := conf.RealServer(v.Name)
-			p := guard.Path{VIP: s.VIP, Via: rs.Addr(s.VIP.Is6()), Device: c.cfg.ServerIndex, Mark: c.markOf(rs.Address)}
+			p := guard.Path{VIP: s.VIP, Via: rs.Addr(s.VIP.Is6()), Index: c.cfg.ServerIndex, Mark: c.markOf(rs.Address)}
 			if !slices.Contains(list, p) {
 				list = append(list, p)
 			}
@@ -61,25 +62,34 @@ func (c *Control) paths(conf *cluster.Cluster) []guard.Path {
 }
 
 func (c *Control) markOf(server netip.Addr) uint32 {
-	if c.cfg.MarkBase == 0 {
+	if c.cfg.Mark == nil {
 		return 0
 	}
-	return c.cfg.MarkBase + c.marks.of(server)
+	return c.cfg.Mark(c.marks.of(server))
 }
 
-// marks numbers real servers; a number stays with its server for good.
-type marks struct{ numbers map[netip.Addr]uint32 }
+// marks numbers real servers; a number stays with its server as long as that is in use.
+type marks map[netip.Addr]int
 
-func (m *marks) of(a netip.Addr) uint32 {
-	if m.numbers == nil {
-		m.numbers = map[netip.Addr]uint32{}
-	}
-	n, ok := m.numbers[a]
+// of returns the server's number, the lowest free one if it has none yet.
+func (m marks) of(a netip.Addr) int {
+	n, ok := m[a]
 	if !ok {
-		n = uint32(len(m.numbers))
-		m.numbers[a] = n
+		used := map[int]bool{}
+		for _, v := range m {
+			used[v] = true
+		}
+		for used[n] {
+			n++
+		}
+		m[a] = n
 	}
 	return n
+}
+
+// keep forgets every server but these.
+func (m marks) keep(servers []netip.Addr) {
+	maps.DeleteFunc(m, func(a netip.Addr, _ int) bool { return !slices.Contains(servers, a) })
 }
 
 // addresses are the real servers that some service uses.
