@@ -121,11 +121,11 @@ func checkARP(want Config, have State) []Finding {
 		}
 		if t := k.target(now); t != now {
 			fs = append(fs, Finding{Level: Error, Apply: true, Command: sysctlCommand(k.key, t),
-				Problem: fmt.Sprintf("%s is %s: this host may draw the VIPs' traffic away from the director", k.key, now)})
+				Problem: fmt.Sprintf("%s is %s: this host may draw the VIPs' traffic away from the director", sysctlName(k.key), now)})
 		}
 		if now == "8" {
 			fs = append(fs, Finding{Level: Error, Command: sysctlCommand(k.key, "1"),
-				Problem: k.key + " is 8: this host does not answer ARP for its own address either, so directors cannot find it"})
+				Problem: sysctlName(k.key) + " is 8: this host does not answer ARP for its own address either, so directors cannot find it"})
 		}
 	}
 	return fs
@@ -134,9 +134,9 @@ func checkARP(want Config, have State) []Finding {
 // checkOwn looks for the server's own addresses on the device.
 func checkOwn(want Config, have State) []Finding {
 	var fs []Finding
-	global6 := false
+	global6 := false // on any device: a deprecated VIP comes after it
 	for _, a := range have.Addresses {
-		global6 = global6 || a.Device == want.Device && a.Prefix.Addr().Is6() && a.Prefix.Addr().IsGlobalUnicast() && !a.Deprecated
+		global6 = global6 || a.Device != "lo" && a.Prefix.Addr().Is6() && a.Prefix.Addr().IsGlobalUnicast() && !a.Deprecated
 	}
 	for _, own := range want.Addresses {
 		if !slices.ContainsFunc(have.Addresses, func(a Address) bool { return a.Device == want.Device && a.Prefix.Addr() == own }) {
@@ -147,7 +147,7 @@ func checkOwn(want Config, have State) []Finding {
 	}
 	if _, ok := have.link(want.Device); ok && want.has(true) && !global6 {
 		fs = append(fs, Finding{Level: Warning,
-			Problem: want.Device + " has no global IPv6 address: this host's own connections would leave with a VIP as their source",
+			Problem: "no device has a global IPv6 address: this host's own connections would leave with a VIP as their source",
 			Command: "ip addr add ADDRESS/64 dev " + want.Device})
 	}
 	return fs

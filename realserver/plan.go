@@ -140,7 +140,7 @@ func Kept(have State) []string {
 	var kept []string
 	for _, r := range have.Record.Sysctls {
 		if now, ok := have.Sysctls[r.Key]; ok && now != r.Set && now != r.Before {
-			kept = append(kept, fmt.Sprintf("%s is %s, set by somebody else after apply (was %s before, apply set %s)", r.Key, now, r.Before, r.Set))
+			kept = append(kept, fmt.Sprintf("%s is %s, set by somebody else after apply (was %s before, apply set %s)", sysctlName(r.Key), now, r.Before, r.Set))
 		}
 	}
 	return kept

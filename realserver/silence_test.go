@@ -189,3 +189,33 @@ func TestOwnConnectionsKeepTheirSource(t *testing.T) {
 		c.Close()
 	}
 }
+
+// IPv6 goes by a device without a global address of its own: another device's
+// address comes before a deprecated VIP, though the VIP shares more bits with the
+// destination. The control shows that a plain VIP would win.
+func TestDeprecatedVIPIsLastChoice(t *testing.T) {
+	lab := netlab.New(t)
+	f := &farm{t: t, eps: lab.Node("eps1"), peer: lab.Node("peer"), file: t.TempDir() + "/state.json"}
+	lab.Link(f.eps, "eth0", f.peer, "eth0")
+	lab.Link(f.eps, "eth1", f.peer, "eth1")
+	other := netip.MustParseAddr("2001:4860::11")
+	f.eps.Addr("eth1", other.String()+"/64")
+	f.eps.Route("2001:db8::/64", "dev eth0")
+	source := func() netip.Addr {
+		c, err := f.eps.Dial(t.Context(), "udp", "[2001:db8::1]:9")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+	}
+	f.lo(vip6.String() + "/128")
+	if got := source(); got != vip6 {
+		t.Errorf("plain: from %s, want %s: this shows nothing", got, vip6)
+	}
+	f.eps.AddrDel("lo", vip6.String()+"/128")
+	f.apply(Config{Device: "eth0", VIPs: []netip.Addr{vip6}})
+	if got := source(); got != other {
+		t.Errorf("from %s, want %s", got, other)
+	}
+}

@@ -40,14 +40,17 @@ func writeSysctl(key, value string) error {
 	return err
 }
 
-// sysctlCommand is the shell command that sets a value. sysctl(8) takes dots or
-// slashes; dots are what people know, but they cannot name eth0.100.
-func sysctlCommand(key, value string) string {
-	if !strings.Contains(key, ".") {
-		key = strings.ReplaceAll(key, "/", ".")
+// sysctlName is the key as sysctl(8) takes it: with dots, which is what people
+// know, but with slashes where dots cannot tell eth0.100 from eth0/100.
+func sysctlName(key string) string {
+	if strings.Contains(key, ".") {
+		return key
 	}
-	return "sysctl -w " + key + "=" + value
+	return strings.ReplaceAll(key, "/", ".")
 }
+
+// sysctlCommand is the shell command that sets a value.
+func sysctlCommand(key, value string) string { return "sysctl -w " + sysctlName(key) + "=" + value }
 
 // arpKey is one sysctl that IPv4 VIPs need, and the values that are good for
 // them. The kernel takes the greater of "all" and the device, so with both at a
