@@ -14,7 +14,9 @@
 // server: a rule sends the mark to a table of its own, which has a route to the
 // VIP via the server's address. Marks are Config.Mark+1 to Config.Mark+Servers,
 // and mark Config.Mark+n uses table Config.Table+n. The address families are
-// apart: one mark serves a server's IPv4 and IPv6 address.
+// apart: one mark serves a server's IPv4 and IPv6 address. The kernel tries rules
+// one by one for each packet that it receives, so one rule before them lets packets
+// without such a mark jump over all of them.
 //
 // The answers come in with the VIP as their source, and rp_filter (1 or 2) asks
 // the routing tables for the way back to it, without any mark: it would find the
@@ -49,12 +51,12 @@ type Config struct {
 	Log *slog.Logger // nil: silent
 	// Protocol marks our routes and rules; default 84.
 	Protocol uint8
-	// RulePriority is the priority of the marks' rules; the rules for answers
-	// have the next one. Default 8400; it must be before the main table's 32766.
+	// RulePriority is the first of three rule priorities: the jump's, the marks'
+	// and the answers'. Default 8400; they must be before the main table's 32766.
 	RulePriority int
 	// Table is the first of Servers+1 table numbers; default 84000.
 	Table int
-	// Mark is the number before the first mark; default 0x53560000.
+	// Mark is the number before the first mark, a multiple of Servers+1; default 0x53560000.
 	Mark uint32
 }
 
@@ -98,12 +100,12 @@ func New(cfg Config) (*Guard, error) {
 	switch {
 	case cfg.Protocol < 5:
 		return nil, fmt.Errorf("guard: protocol %d belongs to the kernel or the administrator: use one from 5 to 255 that no routing daemon here uses", cfg.Protocol)
-	case cfg.RulePriority < 1 || cfg.RulePriority > 32764:
-		return nil, fmt.Errorf("guard: rule priority %d: want 1 to 32764, before the main table's rule", cfg.RulePriority)
+	case cfg.RulePriority < 1 || cfg.RulePriority > 32763:
+		return nil, fmt.Errorf("guard: rule priority %d: want 1 to 32763, before the main table's rule", cfg.RulePriority)
 	case cfg.Table < 256 || cfg.Table > 1<<31-1-Servers:
 		return nil, fmt.Errorf("guard: table %d: want 256 to %d", cfg.Table, 1<<31-1-Servers)
-	case cfg.Mark > 1<<32-1-Servers:
-		return nil, fmt.Errorf("guard: mark %#x: want at most %#x", cfg.Mark, uint32(1<<32-1-Servers))
+	case cfg.Mark&Servers != 0:
+		return nil, fmt.Errorf("guard: mark %#x: want a multiple of %#x", cfg.Mark, Servers+1)
 	}
 	return &Guard{cfg: cfg}, nil
 }

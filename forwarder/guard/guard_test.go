@@ -16,7 +16,7 @@ import (
 )
 
 func TestConfigIsChecked(t *testing.T) {
-	for _, c := range []Config{{Protocol: 2}, {RulePriority: 32766}, {RulePriority: -1}, {Table: 254}, {Table: 1<<31 - 10}, {Mark: 1<<32 - 10}} {
+	for _, c := range []Config{{Protocol: 2}, {RulePriority: 32764}, {RulePriority: -1}, {Table: 254}, {Table: 1<<31 - 10}, {Mark: 0x53560001}} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%+v was taken", c)
 		}

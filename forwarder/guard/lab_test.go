@@ -187,7 +187,12 @@ func (f *farm) rules() string {
 
 func (f *farm) shell(command string) {
 	f.t.Helper()
-	out, err := f.ds.Command(context.Background(), "sh", "-c", command).CombinedOutput()
+	f.shellOn(f.ds, command)
+}
+
+func (f *farm) shellOn(n *netlab.Node, command string) {
+	f.t.Helper()
+	out, err := n.Command(context.Background(), "sh", "-c", command).CombinedOutput()
 	if err != nil {
 		f.t.Fatalf("%s: %v\n%s", command, err, out)
 	}

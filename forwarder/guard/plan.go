@@ -24,13 +24,15 @@ type place struct {
 
 func (r route) place() place { return place{r.table, r.vip} }
 
-// rule is one of our rules, comparable: by mark, or by our own source address.
+// rule is one of our rules, comparable: by mark, by our own source address, or the
+// jump to the priority over for packets without a mark of ours.
 type rule struct {
 	v6       bool
 	priority int
 	table    int
 	mark     uint32
 	from     netip.Addr
+	over     int
 }
 
 // wanted is what there shall be, in the order in which it is set.
@@ -89,7 +91,9 @@ func (g *Guard) plan(s State) (*wanted, error) {
 		if !add(route{table, vip, via, p.Index}) {
 			return nil, fmt.Errorf("guard: mark %#x leads to %v both via %v and via %v: give each real server a mark of its own", p.Mark, vip, via, seen[place{table, vip}].via)
 		}
-		addRule(rule{v6: vip.Is6(), priority: g.cfg.RulePriority, table: table, mark: p.Mark})
+		jump := rule{v6: vip.Is6(), priority: g.cfg.RulePriority, mark: g.cfg.Mark, over: g.cfg.RulePriority + 2}
+		addRule(jump)
+		addRule(rule{v6: vip.Is6(), priority: jump.priority + 1, table: table, mark: p.Mark})
 		// The way back: one server of the VIP stands for all of them.
 		add(route{g.cfg.Table, vip, via, p.Index})
 		own, err := addresses(p.Index, vip.Is6())
@@ -97,7 +101,7 @@ func (g *Guard) plan(s State) (*wanted, error) {
 			return nil, fmt.Errorf("guard: addresses of device %d: %w", p.Index, err)
 		}
 		for _, a := range own {
-			addRule(rule{v6: a.Is6(), priority: g.cfg.RulePriority + 1, table: g.cfg.Table, from: a})
+			addRule(rule{v6: a.Is6(), priority: jump.over, table: g.cfg.Table, from: a})
 		}
 	}
 	return w, nil

@@ -125,15 +125,29 @@ func (g *Guard) asNetlink(r route) *netlink.Route {
 
 const loopback = "lo"
 
+// markMask leaves of a mark what all marks of ours have in common.
+const markMask = ^uint32(Servers)
+
+// asRule reads a rule of ours; false when it is not as we set them.
 func asRule(r *netlink.Rule) (rule, bool) {
 	out := rule{v6: r.Family == unix.AF_INET6, priority: r.Priority, table: r.Table, mark: r.Mark}
 	if r.Src != nil {
 		out.from, _ = host(r.Src)
 	}
-	masked := r.Mask != nil && *r.Mask != ^uint32(0)
-	byMark := r.Mark != 0 && !masked && r.Src == nil && r.IifName == ""
-	bySource := r.Mark == 0 && out.from.IsValid() && r.IifName == loopback
-	return out, (byMark || bySource) && r.Dst == nil && r.OifName == "" && !r.Invert && r.Goto < 0
+	mask := ^uint32(0)
+	if r.Mask != nil {
+		mask = *r.Mask
+	}
+	switch {
+	case r.Dst != nil || r.OifName != "":
+		return out, false
+	case r.Goto >= 0:
+		out.over = r.Goto
+		return out, r.Invert && mask == markMask && r.Src == nil && r.IifName == ""
+	case r.Mark != 0:
+		return out, !r.Invert && mask == ^uint32(0) && r.Src == nil && r.IifName == ""
+	}
+	return out, !r.Invert && out.from.IsValid() && r.IifName == loopback
 }
 
 func (g *Guard) ruleNetlink(r rule) *netlink.Rule {
@@ -141,6 +155,10 @@ func (g *Guard) ruleNetlink(r rule) *netlink.Rule {
 	n.Family, n.Priority, n.Table, n.Mark, n.Protocol = unix.AF_INET, r.priority, r.table, r.mark, g.cfg.Protocol
 	if r.v6 {
 		n.Family = unix.AF_INET6
+	}
+	if r.over > 0 {
+		mask := markMask
+		n.Goto, n.Invert, n.Mask = r.over, true, &mask
 	}
 	if r.from.IsValid() {
 		n.Src, n.IifName = network(r.from), loopback
