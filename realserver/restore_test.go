@@ -96,6 +96,18 @@ func TestMoveToOtherVIPs(t *testing.T) {
 	same(t, before, f.dump())
 }
 
+// What apply has taken away again is not its own any more.
+func TestAddressOfBeforeIsForgotten(t *testing.T) {
+	f := newFarm(t)
+	f.apply(want)
+	f.apply(Config{Device: "eth0", VIPs: []netip.Addr{vip4b}})
+	f.lo(vip6.String() + "/128") // somebody else, for some reason
+	f.undo()
+	if s := f.read(); !s.onLo(netip.PrefixFrom(vip6, 128)) {
+		t.Error("undo took away an address that somebody else had added")
+	}
+}
+
 // A VIP that somebody had put on lo before is his to take away.
 func TestAddressThatWasThereIsKept(t *testing.T) {
 	f := newFarm(t)

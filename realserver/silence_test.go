@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/svm-cluster/svm/bench/netlab"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Without apply the network hears of the VIP: these are the wrongs that the
@@ -190,32 +192,62 @@ func TestOwnConnectionsKeepTheirSource(t *testing.T) {
 	}
 }
 
-// IPv6 goes by a device without a global address of its own: another device's
-// address comes before a deprecated VIP, though the VIP shares more bits with the
+// A connection leaves by a device without an address of its own: another
+// device's comes before the VIP, though an IPv6 VIP shares more bits with the
 // destination. The control shows that a plain VIP would win.
-func TestDeprecatedVIPIsLastChoice(t *testing.T) {
-	lab := netlab.New(t)
-	f := &farm{t: t, eps: lab.Node("eps1"), peer: lab.Node("peer"), file: t.TempDir() + "/state.json"}
-	lab.Link(f.eps, "eth0", f.peer, "eth0")
-	lab.Link(f.eps, "eth1", f.peer, "eth1")
-	other := netip.MustParseAddr("2001:4860::11")
-	f.eps.Addr("eth1", other.String()+"/64")
-	f.eps.Route("2001:db8::/64", "dev eth0")
-	source := func() netip.Addr {
-		c, err := f.eps.Dial(t.Context(), "udp", "[2001:db8::1]:9")
-		if err != nil {
-			t.Fatal(err)
+func TestVIPIsLastChoice(t *testing.T) {
+	for _, c := range []struct{ vip, other, net, to string }{
+		{"192.0.2.100/32", "198.51.100.11/24", "192.0.2.0/24", "192.0.2.1:9"},
+		{"2001:db8::100/128", "2001:4860::11/64", "2001:db8::/64", "[2001:db8::1]:9"},
+	} {
+		t.Run(c.vip, func(t *testing.T) {
+			lab := netlab.New(t)
+			f := &farm{t: t, eps: lab.Node("eps1"), peer: lab.Node("peer"), file: t.TempDir() + "/state.json"}
+			lab.Link(f.eps, "eth0", f.peer, "eth0")
+			lab.Link(f.eps, "eth1", f.peer, "eth1")
+			f.eps.Addr("eth1", c.other)
+			f.eps.Route(c.net, "dev eth0")
+			source := func() netip.Addr {
+				conn, err := f.eps.Dial(t.Context(), "udp", c.to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+			}
+			vip := netip.MustParsePrefix(c.vip).Addr()
+			f.lo(c.vip)
+			if got := source(); got != vip {
+				t.Errorf("plain: from %s, want %s: this shows nothing", got, vip)
+			}
+			f.eps.AddrDel("lo", c.vip)
+			f.apply(Config{Device: "eth0", VIPs: []netip.Addr{vip}})
+			if got := source(); got != netip.MustParsePrefix(c.other).Addr() {
+				t.Errorf("from %s, want %s", got, c.other)
+			}
+		})
+	}
+}
+
+// When apply returns, every VIP is the host's own.
+func TestApplyWaitsForTheKernel(t *testing.T) {
+	f := newFarm(t)
+	many := Config{Device: "eth0"}
+	for i := range 50 {
+		a := vip6.As16()
+		a[15] = byte(i)
+		many.VIPs = append(many.VIPs, netip.AddrFrom16(a))
+	}
+	in(f, func() (struct{}, error) {
+		if _, err := Apply(t.Context(), many, f.file); err != nil {
+			return struct{}{}, err
 		}
-		defer c.Close()
-		return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
-	}
-	f.lo(vip6.String() + "/128")
-	if got := source(); got != vip6 {
-		t.Errorf("plain: from %s, want %s: this shows nothing", got, vip6)
-	}
-	f.eps.AddrDel("lo", vip6.String()+"/128")
-	f.apply(Config{Device: "eth0", VIPs: []netip.Addr{vip6}})
-	if got := source(); got != other {
-		t.Errorf("from %s, want %s", got, other)
-	}
+		for i := range many.VIPs { // the last one first: it has had the least time
+			a := many.VIPs[len(many.VIPs)-1-i]
+			if r, err := netlink.RouteGet(a.AsSlice()); err != nil || r[0].Type != unix.RTN_LOCAL {
+				t.Errorf("%s is not local yet: %v, %v", a, r, err)
+			}
+		}
+		return struct{}{}, nil
+	})
 }
