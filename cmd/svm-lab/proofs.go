@@ -1,0 +1,249 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/svm-cluster/svm/bench/netlab"
+)
+
+// proof is one thing that has to hold beside the answers.
+type proof struct {
+	says string   // what is claimed
+	saw  []string // what was seen, a line each
+	err  error    // why it does not hold
+}
+
+// counters are the packet counters that tell which way the traffic goes.
+type counters struct{ directorIn, directorOn, directorBack, replies uint64 }
+
+func (f *farm) counters() counters {
+	d := f.directors[0]
+	c, s := d.Counters("eth0"), d.Counters("eth1")
+	return counters{c.RxPackets, s.TxPackets, c.TxPackets, f.back.Counters(f.backDev).RxPackets}
+}
+
+// strayShare is which part of the replies' number the director may send towards
+// the client for its own sake (ARP, announcements), and strays how many anyhow.
+const (
+	strayShare = 50
+	strays     = 100
+)
+
+// proveBypass compares the counters of before and after the requests.
+func (f *farm) proveBypass(before counters, answered int) proof {
+	now := f.counters()
+	in, on := now.directorIn-before.directorIn, now.directorOn-before.directorOn
+	back, replies := now.directorBack-before.directorBack, now.replies-before.replies
+	p := proof{says: "replies do not pass the director", saw: []string{
+		fmt.Sprintf("%s got %d packets, passed %d on to servers, sent %d back", f.directors[0].Name(), in, on, back),
+		fmt.Sprintf("%s got %d packets of replies from the servers", f.back.Name(), replies),
+	}}
+	switch {
+	case replies < uint64(answered):
+		p.err = fmt.Errorf("%d answers, but only %d packets through %s", answered, replies, f.back.Name())
+	case back > strays+replies/strayShare:
+		p.err = fmt.Errorf("%s sent %d packets towards the client", f.directors[0].Name(), back)
+	case on < uint64(answered):
+		p.err = fmt.Errorf("%d answers, but %s passed only %d packets on", answered, f.directors[0].Name(), on)
+	}
+	return p
+}
+
+// proveOwner asks both networks who has the VIP. On the client network the
+// active director has to answer, alone; on the server network no real server
+// and no backup may.
+func (f *farm) proveOwner(ctx context.Context, fam family) proof {
+	asking := "ARP"
+	if fam == 6 {
+		asking = "NDP"
+	}
+	vip := netip.MustParseAddr(f.vip(fam))
+	p := proof{says: fmt.Sprintf("%s for %s is answered by the active director alone", asking, vip)}
+	r1 := netip.MustParseAddr(clientNet.addr(fam, router1Host))
+	r2 := netip.MustParseAddr(f.serverNet.addr(fam, router2Host))
+	active := f.directors[0]
+	front, err := whoHas(ctx, f.router1, "eth1", r1, vip)
+	if err == nil {
+		p.saw = append(p.saw, "client network: "+f.names(front))
+		if want := []string{active.MAC("eth0").String()}; !slices.Equal(front, want) {
+			err = fmt.Errorf("on the client network: %s, want %s alone", f.names(front), f.names(want))
+		}
+	}
+	behind, err2 := whoHas(ctx, f.back, f.backDev, r2, vip)
+	if err2 == nil {
+		p.saw = append(p.saw, "server network: "+f.names(behind))
+		for _, mac := range behind {
+			if mac != active.MAC("eth1").String() {
+				err2 = fmt.Errorf("on the server network: %s, want nobody", f.names(behind))
+			}
+		}
+	}
+	if p.err = err; err == nil {
+		p.err = err2
+	}
+	return p
+}
+
+// names puts the names of devices beside their hardware addresses.
+func (f *farm) names(macs []string) string {
+	if len(macs) == 0 {
+		return "nobody"
+	}
+	var out []string
+	for _, m := range macs {
+		name := f.byMAC[m]
+		if name == "" {
+			name = "?"
+		}
+		out = append(out, fmt.Sprintf("%s (%s)", name, m))
+	}
+	return strings.Join(out, ", ")
+}
+
+// proveFrame follows one request's frame from router1 to the real server: only
+// the Ethernet addresses may differ. And the reply must go to the other router.
+func (f *farm) proveFrame(ctx context.Context, c *caller) proof {
+	p := proof{says: fmt.Sprintf("%s: the director changes nothing but Ethernet addresses", c.fam)}
+	before := f.router1.Capture("eth1")
+	defer before.Stop()
+	after := map[string]*netlab.Capture{}
+	for _, s := range f.servers {
+		after[s.Name()] = s.Capture("eth0")
+		defer after[s.Name()].Stop()
+	}
+	uri := fmt.Sprintf("/proof?%x", time.Now().UnixNano())
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	_, server, err := c.page(ctx, uri)
+	if err != nil {
+		p.err = err
+		return p
+	}
+	request := func(outgoing bool) func(netlab.Frame) bool {
+		return func(fr netlab.Frame) bool {
+			return fr.Outgoing == outgoing && bytes.Contains(fr.Data, []byte("GET "+uri))
+		}
+	}
+	var a, b, r netlab.Frame
+	err = await(ctx, func() bool {
+		return first(before, &a, request(true)) && first(after[server], &b, request(false)) &&
+			first(after[server], &r, func(fr netlab.Frame) bool {
+				return fr.Outgoing && bytes.Contains(fr.Data, []byte(greeting(server, "", "")[:len(server)+11]))
+			})
+	})
+	if err != nil {
+		p.err = fmt.Errorf("the frames of request %s were not seen at router1 and %s: %w", uri, server, err)
+		return p
+	}
+	show := func(where string, fr netlab.Frame) {
+		p.saw = append(p.saw, fmt.Sprintf("%-8s %s > %s  % x ...", where, f.short(fr.Data[6:12]), f.short(fr.Data[:6]), fr.Data[12:24]))
+	}
+	show("request", a)
+	show("became", b)
+	show("reply", r)
+	wantTo := f.back.MAC(f.backDev)
+	switch {
+	case !bytes.Equal(a.Data[12:], b.Data[12:]):
+		p.err = fmt.Errorf("from byte %d on the frame is another one behind the director", firstDifference(a.Data, b.Data, 12))
+	case !bytes.Equal(a.Data[:6], f.directors[0].MAC("eth0")) || !bytes.Equal(b.Data[6:12], f.directors[0].MAC("eth1")):
+		p.err = fmt.Errorf("the frame did not go through %s", f.directors[0].Name())
+	case !bytes.Equal(r.Data[:6], wantTo):
+		p.err = fmt.Errorf("the reply went to %s, want %s", f.short(r.Data[:6]), f.short(wantTo))
+	default:
+		p.saw = append(p.saw, fmt.Sprintf("%d bytes behind the Ethernet addresses are the same", len(a.Data)-12))
+	}
+	return p
+}
+
+func (f *farm) short(mac []byte) string {
+	m := net.HardwareAddr(mac).String()
+	if name := f.byMAC[m]; name != "" {
+		return name
+	}
+	return m
+}
+
+func firstDifference(a, b []byte, from int) int {
+	for i := from; i < min(len(a), len(b)); i++ {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+// first stores the first frame that is wanted, and tells whether there is one.
+func first(c *netlab.Capture, f *netlab.Frame, want func(netlab.Frame) bool) bool {
+	if got := c.Select(want); len(got) > 0 {
+		*f = got[0]
+		return true
+	}
+	return false
+}
+
+// proveReach asks a real server at its own address, past the director: possible
+// with a public server network only.
+func (f *farm) proveReach(ctx context.Context, fam family) proof {
+	p := proof{says: fmt.Sprintf("%s: a real server's own address is out of the client's reach", fam)}
+	if f.public {
+		p.says = fmt.Sprintf("%s: the client reaches a real server's own address, too", fam)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	addr := net.JoinHostPort(f.serverNet.addr(fam, serverHost), "80")
+	conn, err := f.client.Dial(ctx, "tcp", addr)
+	switch {
+	case err == nil:
+		conn.Close()
+		p.saw = []string{addr + " answers"}
+		if !f.public {
+			p.err = fmt.Errorf("%s, which is private, answers the client", addr)
+		}
+	case f.public:
+		p.err = err
+	default:
+		p.saw = []string{err.Error()}
+	}
+	return p
+}
+
+// proveBulk moves one big file each way through the VIP.
+func (f *farm) proveBulk(ctx context.Context, c *caller, size int64) proof {
+	p := proof{says: fmt.Sprintf("%s: %d MB down and %d MB up arrive intact, all offloads on", c.fam, size>>20, size>>20)}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for _, way := range []struct {
+		name string
+		move func(context.Context, int64) (string, error)
+	}{{"down from", c.download}, {"up to", c.upload}} {
+		start := time.Now()
+		server, err := way.move(ctx, size)
+		if err != nil {
+			p.err = err
+			return p
+		}
+		p.saw = append(p.saw, fmt.Sprintf("%s %s: %.0f MB/s", way.name, server, float64(size>>20)/time.Since(start).Seconds()))
+	}
+	return p
+}
+
+// await polls cond until it is true or the context ends.
+func await(ctx context.Context, cond func() bool) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/svm-cluster/svm/bench/netlab"
+)
+
+const (
+	workers   = 8 // requests under way at once, per family
+	redraw    = 80 * time.Millisecond
+	farmLimit = 3 * time.Minute // for one topology, but for --keep
+	logTail   = 15              // lines of each daemon's log after a failure
+)
+
+// show runs all topologies and says at the end how it went.
+func show(ctx context.Context, o options, p programs, s *screen) error {
+	answered, failed := 0, 0
+	var bad []string
+	for _, t := range o.topologies {
+		r, err := showOne(ctx, t, o, p, s)
+		answered += r.answered
+		failed += r.failed
+		if ctx.Err() != nil {
+			s.print("\n  interrupted\n")
+			return exitCode(130)
+		}
+		if err != nil {
+			bad = append(bad, fmt.Sprintf("%s: %v", t.name, err))
+		}
+	}
+	if len(bad) > 0 {
+		s.print(fmt.Sprintf("%s %d requests answered, %d failed\n", s.red("FAILED"), answered, failed))
+		return errors.New(strings.Join(bad, "\n"))
+	}
+	over := o.topologies[0].name
+	if len(o.topologies) > 1 {
+		over = fmt.Sprintf("%d topologies", len(o.topologies))
+	}
+	s.print(fmt.Sprintf("%s %d requests answered, %d failed, over %s\n", s.green("OK"), answered, failed, over))
+	return nil
+}
+
+type result struct{ answered, failed int }
+
+// showOne builds one farm, uses it and takes it away.
+func showOne(ctx context.Context, t topology, o options, p programs, s *screen) (r result, err error) {
+	outer := ctx
+	ctx, cancel := context.WithTimeout(ctx, farmLimit)
+	defer cancel()
+	l, err := netlab.Open()
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	dir, err := os.MkdirTemp("", "svm-lab-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	f := &farm{topology: t, fams: o.fams, dir: dir, lab: l}
+
+	s.print(fmt.Sprintf("%s  %s, %s\n\n", s.bold(t.name), t, o.scheduler))
+	s.draw("  building the farm ...\n")
+	config, err := f.raise(ctx, o, p, s)
+	if err == nil {
+		r, err = f.exercise(ctx, o, s)
+	}
+	if err != nil && outer.Err() == nil {
+		s.print(f.logs(logTail))
+	}
+	if o.keep && config != "" && outer.Err() == nil {
+		s.print(f.hints(p, config))
+		<-outer.Done()
+		return r, nil
+	}
+	if err == nil {
+		err = f.lower(ctx, p, config, s)
+	}
+	if o.verbose {
+		s.print(f.logs(1000))
+	}
+	s.print("\n")
+	return r, err
+}
+
+// raise builds the farm and starts everything in it.
+func (f *farm) raise(ctx context.Context, o options, p programs, s *screen) (config string, err error) {
+	if err := f.lab.Try(func() { f.build(o.servers) }); err != nil {
+		return "", err
+	}
+	if err := f.private(); err != nil {
+		return "", err
+	}
+	if config, err = f.writeConfig(o.scheduler); err != nil {
+		return "", err
+	}
+	s.print(f.picture(s) + "\n")
+	if o.verbose {
+		text, err := os.ReadFile(config)
+		if err != nil {
+			return "", err
+		}
+		s.print(string(text) + "\n")
+	}
+	s.draw("  starting servers and directors ...\n")
+	return config, f.start(ctx, p, config)
+}
+
+// exercise sends the requests and then looks for the proofs.
+func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, err error) {
+	tallies := map[family]*tally{}
+	callers := map[family]*caller{}
+	for _, fam := range f.fams {
+		tallies[fam], callers[fam] = newTally(o.requests), newCaller(f, fam)
+	}
+	var before counters
+	if err := f.lab.Try(func() { before = f.counters() }); err != nil {
+		return r, err
+	}
+	var wg sync.WaitGroup
+	for _, fam := range f.fams {
+		wg.Go(func() { callers[fam].run(ctx, tallies[fam], workers) })
+	}
+	took := s.watch(&wg, func() string { return f.table(s, tallies, 0) })
+	s.print(f.table(s, tallies, took) + "\n")
+
+	var errs []error
+	for _, fam := range f.fams {
+		t := tallies[fam].figures()
+		r.answered += t.done
+		r.failed += t.failed
+		for _, e := range t.errs {
+			s.print("  " + s.red("✗") + " " + e.Error() + "\n")
+		}
+	}
+	if r.failed > 0 {
+		errs = append(errs, fmt.Errorf("%d requests failed", r.failed))
+	}
+	prove := func(look func() proof) {
+		if ctx.Err() != nil {
+			return
+		}
+		var p proof
+		if err := f.lab.Try(func() { p = look() }); err != nil {
+			p.err = err
+		}
+		s.print(p.show(s))
+		if p.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", p.says, p.err))
+		}
+	}
+	prove(func() proof { return f.proveBypass(before, r.answered) })
+	for _, fam := range f.fams {
+		prove(func() proof { return f.proveFrame(ctx, callers[fam]) })
+		prove(func() proof { return f.proveOwner(ctx, fam) })
+		prove(func() proof { return f.proveBulk(ctx, callers[fam], o.bulk) })
+		prove(func() proof { return f.proveReach(ctx, fam) })
+	}
+	return r, errors.Join(append(errs, ctx.Err(), f.dead())...)
+}
+
+// watch redraws the block until the work is done, and returns how long it took.
+func (s *screen) watch(wg *sync.WaitGroup, block func() string) time.Duration {
+	start := time.Now()
+	done := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(done)
+	}()
+	tick := time.NewTicker(redraw)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return time.Since(start)
+		case <-tick.C:
+			s.draw(block())
+		}
+	}
+}
+
+// lower stops everything the way an administrator would.
+func (f *farm) lower(ctx context.Context, p programs, config string, s *screen) error {
+	pr := proof{says: "everything ended on request, and the hosts are as they were"}
+	pr.err = f.stop(ctx, p, config)
+	s.print(pr.show(s))
+	if pr.err != nil {
+		s.print(f.logs(logTail))
+	}
+	return pr.err
+}
