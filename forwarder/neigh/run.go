@@ -172,20 +172,12 @@ func (a *Agent) open() (ports []*port, err error) {
 	if c.Index == s.Index {
 		c.is, all = client|server, all[:1]
 	}
-	arpFilter, err := filterARP()
-	if err != nil {
-		return nil, err
-	}
-	ndpFilter, err := filterNDP()
-	if err != nil {
-		return nil, err
-	}
 	for _, p := range all {
-		if p.arp, err = p.listen(etherARP, arpFilter); err != nil {
+		if p.arp, err = p.listen(etherARP, filterARP); err != nil {
 			return ports, err
 		}
 		ports = append(ports, p)
-		if p.ndp, err = p.listen(etherIPv6, ndpFilter); err != nil {
+		if p.ndp, err = p.listen(etherIPv6, filterNDP); err != nil {
 			return ports, err
 		}
 		p.groups = newGroups()
@@ -193,8 +185,12 @@ func (a *Agent) open() (ports []*port, err error) {
 	return ports, nil
 }
 
-func (p *port) listen(proto int, filter []bpf.RawInstruction) (*packet.Conn, error) {
-	conn, err := packet.Listen(&net.Interface{Index: p.Index, Name: p.Device}, packet.Raw, proto, &packet.Config{Filter: filter})
+func (p *port) listen(proto int, filter func([6]byte) ([]bpf.RawInstruction, error)) (*packet.Conn, error) {
+	prog, err := filter(p.MAC)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := packet.Listen(&net.Interface{Index: p.Index, Name: p.Device}, packet.Raw, proto, &packet.Config{Filter: prog})
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return nil, fmt.Errorf("neigh: packet socket on %s: %w: run with CAP_NET_RAW", p.Device, err)
