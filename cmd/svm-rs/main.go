@@ -87,10 +87,15 @@ func apply(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("dry-run") {
+		if err := want.Validate(); err != nil {
+			return err
+		}
 		return show(c, func(have realserver.State) []realserver.Step { return realserver.Plan(want.Config, have) })
 	}
 	steps, err := realserver.Apply(c.Context, want.Config, c.String("state"))
-	print(c.App.Writer, steps, err == nil)
+	if err == nil {
+		list(c.App.Writer, steps)
+	}
 	return err
 }
 
@@ -109,7 +114,9 @@ func undo(c *cli.Context) error {
 		return show(c, realserver.PlanUndo)
 	}
 	steps, err := realserver.Undo(c.Context, c.String("state"))
-	print(c.App.Writer, steps, err == nil)
+	if err == nil {
+		list(c.App.Writer, steps)
+	}
 	return err
 }
 
@@ -117,19 +124,17 @@ func undo(c *cli.Context) error {
 func show(c *cli.Context, plan func(realserver.State) []realserver.Step) error {
 	have, err := realserver.Read(c.Context, c.String("state"))
 	if err == nil {
-		print(c.App.Writer, plan(have), true)
+		list(c.App.Writer, plan(have))
 	}
 	return err
 }
 
-// print lists the steps; after an error it is not known which were taken.
-func print(w io.Writer, steps []realserver.Step, ok bool) {
-	if ok && len(steps) == 0 {
+// list prints the steps as shell commands.
+func list(w io.Writer, steps []realserver.Step) {
+	if len(steps) == 0 {
 		fmt.Fprintln(w, "nothing to do")
 	}
 	for _, s := range steps {
-		if ok {
-			fmt.Fprintln(w, s)
-		}
+		fmt.Fprintln(w, s)
 	}
 }
