@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -58,7 +59,21 @@ func (f *fake) probe(ctx context.Context, t Target) Result {
 
 func (f *fake) set(key string, r Result) { f.mu.Lock(); f.answers[key] = r; f.mu.Unlock() }
 
-func (f *fake) count(key string) int { f.mu.Lock(); defer f.mu.Unlock(); return len(f.begun[key]) }
+func (f *fake) count(key string) int { return len(f.starts(key)) }
+
+// starts returns when the checks of key began, since the fake was made.
+func (f *fake) starts(key string) []time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.begun[key])
+}
+
+// counted returns the numbers of all checks.
+func (f *fake) counted() (most, overlaps, broken int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.most, f.overlaps, f.broken
+}
 
 // running runs f inside a bubble with a Monitor that is running, and sees to it
 // that Run ends with every goroutine (else the bubble reports a deadlock).
@@ -76,8 +91,8 @@ func running(t *testing.T, cfg Config, f func(t *testing.T, m *Monitor, p *fake)
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		if p.overlaps > 0 {
-			t.Errorf("%d checks of a target began while another of it was running", p.overlaps)
+		if _, overlaps, _ := p.counted(); overlaps > 0 {
+			t.Errorf("%d checks of a target began while another of it was running", overlaps)
 		}
 	})
 }
@@ -124,7 +139,7 @@ func TestMonitorFirstRiseFall(t *testing.T) {
 		}
 		since := state1(t, m, "a").Since
 		p.set("a", failed("dead"))
-		at := p.begun["a"][0]
+		at := p.starts("a")[0]
 		grid := phase("a", 2*time.Second)
 		second := grid
 		if second <= at+time.Second {
@@ -190,8 +205,8 @@ func TestMonitorMaxParallel(t *testing.T) {
 		m.Set(all)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if p.most != 3 {
-			t.Errorf("at most %d checks at a time, want 3", p.most)
+		if most, _, _ := p.counted(); most != 3 {
+			t.Errorf("at most %d checks at a time, want 3", most)
 		}
 		for _, x := range all {
 			if s := state1(t, m, x.Key); !s.Up {
@@ -209,7 +224,7 @@ func TestMonitorSet(t *testing.T) {
 		m.Set([]Target{target("keep"), target("change"), target("gone"), target("keep")})
 		time.Sleep(9 * time.Second)
 		changed(m)
-		keep := append([]time.Duration(nil), p.begun["keep"]...)
+		keep := p.starts("keep")
 		before := state1(t, m, "change")
 
 		p.set("change", failed("new check says no"))
@@ -238,7 +253,7 @@ func TestMonitorSet(t *testing.T) {
 			t.Errorf("a removed target was checked %d times more", n-gone)
 		}
 		// keep went on in its own rhythm.
-		all := p.begun["keep"]
+		all := p.starts("keep")
 		for i := len(keep); i < len(all); i++ {
 			if gap := all[i] - all[i-1]; gap != 2*time.Second {
 				t.Errorf("gap %v after Set left keep as it was", gap)
@@ -268,8 +283,11 @@ func TestMonitorSetBreaksOff(t *testing.T) {
 		x.Mark = 7
 		m.Set([]Target{x})
 		time.Sleep(time.Second)
-		if s := state1(t, m, "a"); !s.Up || s.Failures != 0 || p.broken != 1 {
-			t.Errorf("%+v, %d broken off", s, p.broken)
+		if _, _, broken := p.counted(); broken != 1 {
+			t.Errorf("%d checks broken off, want 1", broken)
+		}
+		if s := state1(t, m, "a"); !s.Up || s.Failures != 0 {
+			t.Errorf("%+v", s)
 		}
 	})
 }
