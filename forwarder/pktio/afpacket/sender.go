@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -16,9 +15,10 @@ type SenderConfig struct {
 	// Device is the interface's name in the network namespace of the calling
 	// thread. It needs no address.
 	Device string
-	// Qdisc sends through the device's queueing discipline. Without it frames go
-	// straight to the driver: faster, but traffic shaping does not apply, and
-	// tcpdump on this host does not see them.
+	// Qdisc sends everything through the device's queueing discipline. Without it
+	// frames go straight to the driver: faster, but traffic shaping does not
+	// apply, and tcpdump on this host does not see them. Super-frames that the
+	// device cannot cut itself go through the queueing discipline in any case.
 	Qdisc bool
 }
 
@@ -27,8 +27,13 @@ type SenderConfig struct {
 type Sender struct {
 	device string
 	fd     int
-	msgs   [pktio.BatchSize]unix.Mmsghdr
-	iovs   [pktio.BatchSize]unix.Iovec
+	queued int // socket that goes through the queueing discipline; may be fd
+	// cutting is set once the device has refused a super-frame on the short way.
+	// The driver's entry takes no list of segments, so a device without
+	// segmentation offload, or a frame beyond its limit, fails there.
+	cutting bool
+	msgs    [pktio.BatchSize]unix.Mmsghdr
+	iovs    [pktio.BatchSize]unix.Iovec
 
 	packets, bytes, busy, tooLong, errors atomic.Uint64
 
@@ -44,31 +49,18 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("afpacket: %s: packet socket: %w (needs CAP_NET_RAW)", cfg.Device, err)
-	}
-	bypass := 1
-	if cfg.Qdisc {
-		bypass = 0
-	}
-	err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1)
-	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, bypass)
-	}
-	if err == nil {
-		// Frames on their way count against this buffer until the driver is done
-		// with them; a refusal only means the default.
-		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, DefaultQueueBytes) != nil {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, DefaultQueueBytes)
+	s := &Sender{device: cfg.Device}
+	if s.queued, err = sendSocket(ifindex, false); err == nil {
+		s.fd = s.queued
+		if !cfg.Qdisc {
+			if s.fd, err = sendSocket(ifindex, true); err != nil {
+				unix.Close(s.queued)
+			}
 		}
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: ifindex}) // protocol 0
 	}
 	if err != nil {
-		unix.Close(fd)
 		return nil, fmt.Errorf("afpacket: %s: opening the sender: %w", cfg.Device, err)
 	}
-	s := &Sender{device: cfg.Device, fd: fd}
 	for i := range s.msgs {
 		s.msgs[i].Hdr.Iov = &s.iovs[i]
 		s.msgs[i].Hdr.SetIovlen(1)
@@ -76,59 +68,34 @@ func NewSender(cfg SenderConfig) (*Sender, error) {
 	return s, nil
 }
 
-// Send is described at pktio.Sender. Frames that are refused cost a system call
-// each. A device that is down loses the whole batch, counted under Errors.
-func (s *Sender) Send(tx *pktio.Batch) error {
-	if s.closed.Load() {
-		return pktio.ErrClosed
+func sendSocket(ifindex int, bypass bool) (_ int, err error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("packet socket: %w (needs CAP_NET_RAW)", err)
 	}
-	n := tx.N
-	for i := range tx.Frames[:n] {
-		b := tx.Frames[i].Buf
-		s.iovs[i].Base = unsafe.SliceData(b)
-		s.iovs[i].SetLen(len(b))
-	}
-	err := s.sendAll(tx, n)
-	for i := range s.iovs[:n] {
-		s.iovs[i].Base = nil // keep nothing
-	}
-	return err
-}
-
-func (s *Sender) sendAll(tx *pktio.Batch, n int) error {
-	for i := 0; i < n; {
-		done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd),
-			uintptr(unsafe.Pointer(&s.msgs[i])), uintptr(n-i), unix.MSG_DONTWAIT, 0, 0)
-		if errno == 0 {
-			var bytes uint64
-			for j := i; j < i+int(done); j++ {
-				bytes += uint64(len(tx.Frames[j].Buf) - pktio.HeaderLen)
-			}
-			s.packets.Add(uint64(done))
-			s.bytes.Add(bytes)
-			i += int(done)
-			continue
+	defer func() {
+		if err != nil {
+			unix.Close(fd)
 		}
-		// The error is that of the first message; those before it were counted.
-		switch errno {
-		case unix.EINTR:
-			continue
-		case unix.ENOBUFS, unix.EAGAIN:
-			s.busy.Add(1)
-		case unix.EMSGSIZE:
-			s.tooLong.Add(1)
-		case unix.ENETDOWN:
-			s.errors.Add(uint64(n - i))
-			return nil
-		case unix.ENXIO, unix.ENODEV:
-			s.errors.Add(uint64(n - i))
-			return pktio.ErrGone
-		default:
-			s.errors.Add(1)
-		}
-		i++
+	}()
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return -1, fmt.Errorf("PACKET_VNET_HDR: %w", err)
 	}
-	return nil
+	if bypass {
+		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
+			return -1, fmt.Errorf("PACKET_QDISC_BYPASS: %w", err)
+		}
+	}
+	// Frames on their way count against this buffer until the driver is done with
+	// them; a refusal only means a smaller one.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, DefaultQueueBytes) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, DefaultQueueBytes)
+	}
+	// Protocol 0: the socket hears nothing.
+	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: ifindex}); err != nil {
+		return -1, fmt.Errorf("bind: %w", err)
+	}
+	return fd, nil
 }
 
 // Stats reads the counters. From any goroutine.
@@ -142,14 +109,20 @@ func (s *Sender) Stats() pktio.TxStats {
 	}
 }
 
-// Close closes the socket. Only after the last Send. Closing twice is harmless.
+// Close closes the sockets. Only after the last Send. Closing twice is harmless.
 func (s *Sender) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Swap(true) {
 		return nil
 	}
-	if err := unix.Close(s.fd); err != nil {
+	err := unix.Close(s.fd)
+	if s.queued != s.fd {
+		if e := unix.Close(s.queued); err == nil {
+			err = e
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("afpacket: %s: closing the sender: %w", s.device, err)
 	}
 	return nil
