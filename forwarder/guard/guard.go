@@ -6,7 +6,9 @@
 // A packet socket gets a copy of each frame; the kernel handles the frame as
 // well. A blackhole route for each VIP in the main table makes it drop its copy
 // without a word, whatever ip_forward and proxy_arp say: no reset, no ICMP error,
-// no forwarding, no answer to ARP or NDP.
+// no forwarding, no answer to ARP or NDP. Local sockets without a mark cannot reach
+// a VIP either (EINVAL). A foreign rule that sends received packets to another table
+// than main, with a route to a VIP, would lead them past the blackhole.
 //
 // # Paths
 //

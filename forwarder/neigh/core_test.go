@@ -259,21 +259,26 @@ func TestConflict(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRig(t)
 			r.setVIPs(r.now, []netip.Addr{vip4, vip6}, vipMAC, c.active)
-			r.drain()
+			r.pass(10 * time.Second) // until the first announcements are over
 			outs, why := r.give(c.at, c.in)
-			if why != c.why || (len(outs) > 0) != c.defend {
-				t.Fatalf("counted as %v with %d frames sent, want %v, defended %v", why, len(outs), c.why, c.defend)
+			if why != c.why || len(outs) != 0 {
+				t.Fatalf("counted as %v with %d frames sent, want %v and none at once", why, len(outs), c.why)
+			}
+			sent := r.pass(defendAfter)
+			if (len(sent) > 0) != c.defend {
+				t.Errorf("%d frames sent after a while, want defended %v", len(sent), c.defend)
 			}
 			if c.why != Conflict {
 				return
 			}
-			if outs, _ := r.give(c.at, c.in); len(outs) != 0 {
+			r.give(c.at, c.in)
+			if sent := r.pass(5 * time.Second); len(sent) != 0 {
 				t.Error("defended again within 10 s")
 			}
 			var found bool
 			for _, v := range r.status().VIPs {
 				if v.Conflicts > 0 {
-					found = v.Conflicts == 2 && v.Rival == otherMAC && v.Device == r.device(c.at) && v.Last.Equal(r.now)
+					found = v.Conflicts == 2 && v.Rival == otherMAC && v.Device == r.device(c.at) && r.now.Sub(v.Last) == 5*time.Second
 				}
 			}
 			if !found {
@@ -283,6 +288,18 @@ func TestConflict(t *testing.T) {
 				t.Errorf("changed %v, log:\n%s", r.changed, r.log.String())
 			}
 		})
+	}
+}
+
+// A director that is told in time that it lost the VIPs does not call clients back.
+func TestNoDefenceAfterTakeover(t *testing.T) {
+	r := newRig(t).activate()
+	r.pass(10 * time.Second)
+	r.give(client, arpAsk(otherMAC, vip4, vip4))
+	r.pass(defendAfter / 2)
+	r.setVIPs(r.now, []netip.Addr{vip4, vip6}, vipMAC, false)
+	if sent := r.pass(5 * time.Minute); len(sent) != 0 {
+		t.Errorf("%d frames sent after the takeover", len(sent))
 	}
 }
 
@@ -312,5 +329,18 @@ func TestFloodIsBounded(t *testing.T) {
 	}
 	if answered > 2001 {
 		t.Errorf("%d answers in a second, want at most a burst of 1000 and 1000", answered)
+	}
+}
+
+// BenchmarkInput is what a flood costs for each question: answered and limited.
+func BenchmarkInput(b *testing.B) {
+	for name, f := range map[string][]byte{"ARP": arpAsk(peerMAC, peer4, vip4), "NDP": ndpAsk(peerMAC, peer6, vip6)} {
+		b.Run(name, func(b *testing.B) {
+			r := newRig(b).activate()
+			b.ReportAllocs()
+			for b.Loop() {
+				r.input(r.now, client, f)
+			}
+		})
 	}
 }

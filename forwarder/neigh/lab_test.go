@@ -304,6 +304,7 @@ func TestTaggedIsIgnored(t *testing.T) {
 	a := f.start(0)
 	own := mac(f.ds[0], "eth0")
 	a.SetVIPs(bothVIPs, own, true)
+	f.eventually(func() bool { return a.Status().Counters[Announced] >= 3 }, "not announced")
 	replies := f.peer.Capture("eth0")
 	from := mac(f.peer, "eth0")
 	plain := arpAsk(from, peer4, vip4)
@@ -353,6 +354,26 @@ func TestDeviceFlaps(t *testing.T) {
 	f.ds[0].LinkUp("eth0")
 	for _, v := range bothVIPs {
 		f.eventually(func() bool { f.nudge(v); return f.cached(v) == mac(f.ds[0], "eth0") }, v.String()+" was not found after the device came back")
+	}
+}
+
+// One device for both sides, as in a one-armed farm.
+func TestOneDevice(t *testing.T) {
+	f := newFarm(t)
+	local := f.lab.Node("eps2")
+	f.cl.Attach(local, "eth0", "192.0.2.11/24", "2001:db8::11/64")
+	a := f.start(0, func(c *Config) {
+		c.Server = c.Client
+		c.Server.Addrs = nil
+	})
+	a.SetVIPs(bothVIPs, mac(f.ds[0], "eth0"), true)
+	a.SetTargets([]netip.Addr{netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("2001:db8::11")})
+	for _, e := range a.Status().Targets {
+		f.known(a, e.Addr, mac(local, "eth0"))
+	}
+	for _, v := range bothVIPs {
+		f.nudge(v)
+		f.eventually(func() bool { return f.cached(v) == mac(f.ds[0], "eth0") }, v.String()+" was not found")
 	}
 }
 

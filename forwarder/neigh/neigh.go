@@ -22,8 +22,8 @@
 //
 // Another host that claims an active VIP on the client device, or any VIP on a
 // server device, is a conflict: counted, logged and shown in Status. It is what
-// tells that a real server's ARP leaks. An active VIP is then announced again, at
-// most every 10 s (RFC 5227, section 2.4 c).
+// tells that a real server's ARP leaks. A VIP that is still active 200 ms later is
+// then announced again, at most every 10 s (RFC 5227, section 2.4 c).
 //
 // # Resolution
 //

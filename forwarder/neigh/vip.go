@@ -23,7 +23,10 @@ type vip struct {
 
 const (
 	defendEvery = 10 * time.Second // RFC 5227, DEFEND_INTERVAL
-	remindEvery = time.Minute      // of one conflict in the log
+	// A director that takes over may be heard before this one knows that it is not the
+	// active one any more: then it must not call the clients back.
+	defendAfter = 200 * time.Millisecond
+	remindEvery = time.Minute // of one conflict in the log
 )
 
 func (c *core) setVIPs(now time.Time, addrs []netip.Addr, mac [6]byte, active bool) {
@@ -119,7 +122,9 @@ func (c *core) conflict(now time.Time, at side, v *vip, m *message) Reason {
 	v.rival, v.rivalAt, v.seen = rival, at, now
 	if c.active && at&client != 0 && now.Sub(v.defended) >= defendEvery {
 		v.defended = now
-		c.announce(v)
+		if due := now.Add(defendAfter); due.Before(v.next) {
+			v.next, c.early = due, true
+		}
 	}
 	return Conflict
 }
