@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -277,10 +276,10 @@ func (c *Control) Do(a ServerAction) error {
 	defer c.mu.Unlock()
 	s := c.cluster.Service(a.Service)
 	if s == nil {
-		return fmt.Errorf("no service %q: there are %s", a.Service, names(c.cluster.Services, func(s cluster.Service) string { return s.Name }))
+		return absent("no service %q: there are %s", a.Service, names(c.cluster.Services, func(s cluster.Service) string { return s.Name }))
 	}
 	if !slices.ContainsFunc(s.Servers, func(v cluster.Server) bool { return v.Name == a.Server }) {
-		return fmt.Errorf("service %s has no server %q: there are %s", s.Name, a.Server, names(s.Servers, func(v cluster.Server) string { return v.Name }))
+		return absent("service %s has no server %q: there are %s", s.Name, a.Server, names(s.Servers, func(v cluster.Server) string { return v.Name }))
 	}
 	o := c.overrideOf(a.Service, a.Server)
 	switch a.Action {
@@ -290,11 +289,11 @@ func (c *Control) Do(a ServerAction) error {
 		o = override{weight: -1}
 	case "weight":
 		if a.Weight < 0 || a.Weight > 65535 {
-			return fmt.Errorf("weight %d: want 0 to 65535", a.Weight)
+			return invalid("weight %d: want 0 to 65535", a.Weight)
 		}
 		o.weight = a.Weight
 	default:
-		return fmt.Errorf("no action %q: want drain, ready, maint or weight", a.Action)
+		return invalid("no action %q: want drain, ready, maint or weight", a.Action)
 	}
 	c.overrides[[2]string{a.Service, a.Server}] = o
 	return c.refresh()

@@ -102,6 +102,7 @@ type Connection struct {
 	Virtual  string        `json:"virtual"`     // VIP:port
 	Server   string        `json:"destination"` // real server's address:port
 	Name     string        `json:"server"`      // its name
+	Service  string        `json:"service,omitempty"`
 }
 
 // Worker is one receive queue.

@@ -161,7 +161,7 @@ func (c *Control) Connections(visit func(Connection) bool) {
 			conn.Protocol = "UDP"
 		}
 		if b := snap.Backend(e.Meta.Backend()); b != nil {
-			conn.Name = b.Name
+			conn.Name, conn.Service = b.Name, b.Service.Name
 			conn.Server = netip.AddrPortFrom(b.Addr, port).String()
 		}
 		return visit(conn)

@@ -1,0 +1,106 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Serve answers on a Unix socket at path until ctx ends; then it lets requests
+// under way finish for a moment and removes the socket. The socket has mode 0600
+// from the moment it is there. A missing parent directory is made with mode 0755
+// and stays. A socket that nobody listens on any more is replaced; one that
+// answers, or a file that is no socket, is an error.
+func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) error {
+	l, err := listen(ctx, path)
+	if err != nil {
+		return fmt.Errorf("runtime API: %w", err)
+	}
+	made, err := os.Lstat(path)
+	if err != nil {
+		return errors.Join(fmt.Errorf("runtime API: %w", err), l.Close())
+	}
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      answerWithin,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if s.Shutdown(grace) != nil {
+			_ = s.Close()
+		}
+	})
+	log.Info("runtime API", "socket", path)
+	err = s.Serve(l)
+	if !stop() {
+		<-stopped
+	}
+	// Another daemon may have put its own there after somebody deleted ours.
+	if now, e := os.Lstat(path); e == nil && os.SameFile(made, now) {
+		_ = os.Remove(path)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("runtime API on %s: %w", path, err), s.Close())
+}
+
+func listen(ctx context.Context, path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if err := removeStale(ctx, path); err != nil {
+		return nil, err
+	}
+	cfg := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var err error
+		// bind gives the file the mode of the socket itself.
+		return errors.Join(raw.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }), err)
+	}}
+	l, err := cfg.Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // Serve does, when it is still ours
+	return l, nil
+}
+
+// removeStale removes a socket that nobody listens on.
+func removeStale(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket: choose another --socket, or remove it", path)
+	}
+	d := net.Dialer{Timeout: time.Second}
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("another process answers on %s: stop it first, or choose another --socket", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s is there, and it can't be told whether it is in use: %w", path, err)
+	}
+	return os.Remove(path)
+}
