@@ -224,3 +224,35 @@ func TestMarkAndReversePathFilter(t *testing.T) {
 		must(t, director.Do(func() error { return netlink.RuleDel(rule) }))
 	}
 }
+
+// A machine without power answers no ARP or NDP. The kernel's own error about
+// that must reach the check, also on UDP where silence alone would mean up.
+func TestMarkDeadServer(t *testing.T) {
+	director, servers := farm(t)
+	director.Sysctl("net.ipv4.neigh.eth1.retrans_time_ms", "20")
+	director.Sysctl("net.ipv6.neigh.eth1.retrans_time_ms", "20")
+	servers[1].LinkDown("eth0")
+	for _, group := range []string{"", "0 0"} { // raw sockets, then ping sockets
+		if group != "" {
+			director.Sysctl("net.ipv4.ping_group_range", group)
+		}
+		for _, vip := range []string{vip4, vip6} {
+			for _, typ := range []string{TCP, HTTP, UDP, Ping} {
+				x := Target{Addr: netip.AddrPortFrom(netip.MustParseAddr(vip), port), Mark: 2, Spec: Spec{Type: typ}}
+				text := "no route to host"
+				if typ == Ping && group == "" {
+					// Raw sockets are spared these errors, lest they be about another server.
+					text = "timeout after 300ms while waiting for the echo reply"
+					x.Spec.Timeout = 300 * time.Millisecond
+				} else {
+					x.Spec.Interval, x.Spec.Timeout = 20*time.Second, 20*time.Second
+				}
+				var r Result
+				must(t, director.Do(func() error { r = check(t, x); return nil }))
+				if r.Outcome != Fail || r.Text != text {
+					t.Errorf("%s %s: got %v %q, want %q", vip, typ, r.Outcome, r.Text, text)
+				}
+			}
+		}
+	}
+}
