@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/svm-cluster/svm/forwarder/pktio"
 )
@@ -184,19 +185,42 @@ func (r *rig) recv(t testing.TB) []pktio.Frame {
 	return r.rx.Frames[:r.rx.N]
 }
 
-// rest receives what is still there and returns its numbers.
+// rest receives all that was sent and not lost, and returns its numbers. A frame
+// may be on its way still when Send returns, so the counters say when all is
+// accounted for.
 func (r *rig) rest(t testing.TB) (numbers []uint64) {
 	t.Helper()
+	end := time.Now().Add(patience * time.Millisecond)
 	for {
-		if err := r.Receiver.Recv(&r.rx, 0); err != nil {
+		if err := r.Receiver.Recv(&r.rx, 1); err != nil {
 			t.Fatal(err)
 		}
 		if r.rx.N == 0 {
-			return numbers
+			st := r.Receiver.Stats()
+			if st.Packets+st.Dropped+st.Truncated == r.Sender.Stats().Packets {
+				return numbers
+			}
+			if time.Now().After(end) {
+				t.Fatalf("frames are missing and not counted: %+v, %+v", st, r.Sender.Stats())
+			}
 		}
 		for i := range r.rx.Frames[:r.rx.N] {
 			numbers = append(numbers, number(&r.rx.Frames[i]))
 		}
 		r.Receiver.Release(&r.rx)
+	}
+}
+
+// settle waits until the receiver has either lost or holds all that was sent.
+func (r *rig) settle(t testing.TB) {
+	t.Helper()
+	for end := time.Now().Add(patience * time.Millisecond); ; time.Sleep(time.Millisecond) {
+		st := r.Receiver.Stats()
+		if st.Packets+st.Dropped+st.Truncated+uint64(r.Slots) >= r.Sender.Stats().Packets {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("frames are missing and not counted: %+v, %+v", st, r.Sender.Stats())
+		}
 	}
 }

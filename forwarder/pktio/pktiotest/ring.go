@@ -38,6 +38,7 @@ func testLease(t *testing.T, r *rig) {
 	for i := range 2 * r.Slots {
 		r.send(t, r.frame(60, uint64(100+i)))
 	}
+	r.settle(t)
 	for i := range held {
 		if number(&held[i]) != uint64(i) {
 			t.Errorf("lent frame %d became %d", i, number(&held[i]))
@@ -60,6 +61,7 @@ func testOverflow(t *testing.T, r *rig) {
 			r.send(t, r.frame(60, uint64(sent)))
 			sent++
 		}
+		r.settle(t)
 		got := r.rest(t)
 		if len(got) < r.Slots/2 || len(got) > r.Slots {
 			t.Errorf("round %d: %d frames out of a ring of %d", round, len(got), r.Slots)
