@@ -14,6 +14,7 @@ const (
 	FaultIPLength           // the IP length exceeds the frame
 	FaultExtension          // too many or broken IPv6 extension headers
 	FaultRouting            // an IPv6 routing header with segments left: the VIP is no waypoint
+	FaultMapped             // an IPv6 packet with IPv4-mapped addresses, which never go over a wire
 	FaultTinyFragment       // first fragment too short for the ports and flags (RFC 1858)
 	FaultProtocol           // neither TCP, UDP nor ICMP
 	FaultTCPHeader          // TCP data offset is nonsense
@@ -32,5 +33,5 @@ func (f Fault) String() string {
 
 var faultNames = [NumFaults]string{
 	"ok", "short", "vlan", "not-unicast", "ethertype", "ip-header", "ip-length", "extension-header",
-	"routing-header", "tiny-fragment", "protocol", "tcp-header", "icmp-type", "icmp-quote",
+	"routing-header", "mapped-address", "tiny-fragment", "protocol", "tcp-header", "icmp-type", "icmp-quote",
 }

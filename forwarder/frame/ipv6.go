@@ -32,6 +32,10 @@ func parse6(eth []byte, p *Packet) Fault {
 	p.Key.SrcLo = be64(ip[16:])
 	p.Key.DstHi = be64(ip[24:])
 	p.Key.DstLo = be64(ip[32:])
+	// Such a packet would have the key of an IPv4 connection (RFC 4942 section 2.2).
+	if isMapped(p.Key.DstHi, p.Key.DstLo) || isMapped(p.Key.SrcHi, p.Key.SrcLo) {
+		return FaultMapped
+	}
 	p.L4 = EthLen + 40
 	next := ip[6]
 	if next == ProtoTCP || next == ProtoUDP {

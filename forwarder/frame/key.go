@@ -63,7 +63,7 @@ func Words(a netip.Addr) (hi, lo uint64) {
 
 // Addr is the inverse of Words: IPv4-mapped words give a plain IPv4 address.
 func Addr(hi, lo uint64) netip.Addr {
-	if hi == 0 && lo>>32 == 0xffff {
+	if isMapped(hi, lo) {
 		return netip.AddrFrom4([4]byte{byte(lo >> 24), byte(lo >> 16), byte(lo >> 8), byte(lo)})
 	}
 	var b [16]byte
@@ -91,7 +91,9 @@ func (k *Key) Proto() uint8 { return uint8(k.Tail >> 24) }
 func (k *Key) Kind() KeyKind { return KeyKind(k.Tail >> 16) }
 
 // Is4 tells whether the connection is IPv4.
-func (k *Key) Is4() bool { return k.DstHi == 0 && k.DstLo>>32 == 0xffff }
+func (k *Key) Is4() bool { return isMapped(k.DstHi, k.DstLo) }
+
+func isMapped(hi, lo uint64) bool { return hi == 0 && lo>>32 == 0xffff }
 
 // Template returns the key under which a service's persistence remembers the
 // client: its address cut to the mask (two words as from MaskWords), the VIP and
@@ -129,7 +131,9 @@ type Seed [6]uint64
 // two machines must agree on.
 func (k *Key) Hash(s *Seed) uint64 {
 	h := fold(k.SrcHi^s[0], k.SrcLo^s[1]) ^ bits.RotateLeft64(fold(k.DstHi^s[2], k.DstLo^s[3]), 29)
-	return fold(h^s[4], k.Tail^s[5])
+	// The port stands in the top bits and one fold alone brings it to the top bits
+	// only, for some seeds; the second one spreads it over all 64.
+	return fold(fold(h^s[4], k.Tail^s[5]), 0x9e3779b97f4a7c15)
 }
 
 func fold(a, b uint64) uint64 {
