@@ -7,8 +7,9 @@ import (
 	"github.com/svm-cluster/svm/forwarder/frame"
 )
 
-// Insert puts a key in, with the state, backend and flags of m. When both of the
-// key's buckets are taken it first removes what has expired there. On Existed the Entry is the one that stood there first.
+// Insert puts a key in, with the state and backend of m. When both of the key's
+// buckets are taken it first removes what has expired there. On Existed the Entry
+// is the one that stood there first.
 func (t *Table) Insert(k *frame.Key, h uint64, m Meta, deadline, now Tick, l Ledger) (Entry, Result) {
 	if e, ok := t.Lookup(k, h); ok {
 		return e, Existed
@@ -33,16 +34,21 @@ func (t *Table) Insert(k *frame.Key, h uint64, m Meta, deadline, now Tick, l Led
 		return Entry{}, Full
 	}
 	s := &t.slots[i]
+	// Free it explicitly: memory from a file may hold anything under an empty tag.
+	free := Meta(atomic.LoadUint64(&s[wordMeta])).next()
+	atomic.StoreUint64(&s[wordMeta], uint64(free))
 	atomic.StoreUint64(&s[0], k.SrcHi)
 	atomic.StoreUint64(&s[1], k.SrcLo)
 	atomic.StoreUint64(&s[2], k.DstHi)
 	atomic.StoreUint64(&s[3], k.DstLo)
 	atomic.StoreUint64(&s[4], k.Tail)
 	atomic.StoreUint64(&s[wordDeadline], uint64(deadline))
-	meta := Meta(atomic.LoadUint64(&s[wordMeta])).next() | m&(1<<48-1)
-	atomic.StoreUint64(&s[wordMeta], uint64(meta))
-	l.Born(meta)
+	// Meta comes last. Whoever read the directory long ago may see and remove the
+	// entry from then on; a tag written after that would never be cleared.
 	t.setTag(i, tagOf(h)&0xff)
+	meta := free | m&(1<<48-1)
+	l.Born(meta)
+	atomic.StoreUint64(&s[wordMeta], uint64(meta))
 	return t.settle(k, h, Entry{Slot: uint32(i), Meta: meta}, l)
 }
 

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -43,11 +44,12 @@ const (
 	magic     = "SVMFLOW1"
 )
 
-// header is the first page: magic (8 bytes), nonce (8), buckets (8), seed (48),
-// boot ID (8 + at most 64).
+// memory is what a table stands in. Its first page is the header: magic (8 bytes),
+// nonce (8), buckets (8), seed (48), 8 spare, boot ID (64, filled up with zeros).
 type memory struct {
 	raw  []byte
 	file *os.File
+	old  string // why nothing of what the file held before is there, if anything was
 }
 
 // New makes a table, or takes over the one that a former process left in Path.
@@ -73,15 +75,15 @@ func New(cfg Config) (*Table, Origin, error) {
 	t.slots = unsafe.Slice((*slot)(unsafe.Pointer(&m.raw[pageBytes+dirBytes])), n*bucketSlots)
 
 	var o Origin
-	if o.Discarded = m.foreign(n, cfg.BootID); o.Discarded == "" {
+	foreign := m.foreign(n, cfg.BootID)
+	if foreign == "" {
 		m.readSeed(&t.seed)
 		o.Recovered = t.repair()
 	} else {
-		if o.Discarded == "new" {
-			o.Discarded = ""
-		} else {
-			clear(m.raw[:pageBytes+dirBytes]) // a slot without a tag may hold anything
+		if foreign != blank {
+			o.Discarded = foreign
 		}
+		clear(m.raw[:pageBytes+dirBytes]) // a slot without a tag may hold anything
 		m.format(n, cfg.BootID)
 		m.readSeed(&t.seed)
 	}
@@ -91,28 +93,43 @@ func New(cfg Config) (*Table, Origin, error) {
 
 // mapMemory maps size bytes: of the file when there is a path, else anonymous.
 func mapMemory(path string, size int) (*memory, error) {
-	const prot = syscall.PROT_READ | syscall.PROT_WRITE
 	if path == "" {
-		raw, err := syscall.Mmap(-1, 0, size, prot, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		raw, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		if err != nil {
 			return nil, err
 		}
 		_ = syscall.Madvise(raw, syscall.MADV_HUGEPAGE) // fewer TLB misses; fine without
 		return &memory{raw: raw}, nil
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		m, err := mapFile(f, size)
+		if err == nil && !standsAt(f, path) {
+			// Its last owner removed it between our open and our lock.
+			err = errors.Join(syscall.Munmap(m.raw), f.Close())
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			f.Close()
+			return nil, &fs.PathError{Op: "map", Path: path, Err: err}
+		}
+		return m, nil
 	}
-	raw, err := mapFile(f, size)
-	if err != nil {
-		f.Close()
-		return nil, &fs.PathError{Op: "map", Path: path, Err: err}
-	}
-	return &memory{raw: raw, file: f}, nil
 }
 
-func mapFile(f *os.File, size int) ([]byte, error) {
+// standsAt tells whether f is the file that path leads to.
+func standsAt(f *os.File, path string) bool {
+	a, errA := f.Stat()
+	b, errB := os.Lstat(path)
+	return errA == nil && errB == nil && os.SameFile(a, b)
+}
+
+func mapFile(f *os.File, size int) (*memory, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, ErrInUse
@@ -126,7 +143,11 @@ func mapFile(f *os.File, size int) ([]byte, error) {
 	if !st.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
+	m := &memory{file: f}
 	if st.Size() != int64(size) {
+		if st.Size() != 0 {
+			m.old = otherTable(f)
+		}
 		if err := f.Truncate(0); err != nil {
 			return nil, err
 		}
@@ -135,23 +156,52 @@ func mapFile(f *os.File, size int) ([]byte, error) {
 	if err := syscall.Fallocate(int(f.Fd()), 0, 0, int64(size)); err != nil {
 		return nil, err
 	}
-	return syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	m.raw, err = syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	return m, err
 }
 
-// foreign says why the memory can't be taken over: "new" when it is blank.
+const (
+	blank       = "blank"
+	notATable   = "not a connection table of this version"
+	anotherSize = "of another size"
+)
+
+// otherTable says what a file of the wrong length is.
+func otherTable(f *os.File) string {
+	var b [len(magic)]byte
+	if _, err := f.ReadAt(b[:], 0); err == nil && string(b[:]) == magic {
+		return anotherSize
+	}
+	return notATable
+}
+
+// foreign says why the memory can't be taken over; blank when nothing was there.
 func (m *memory) foreign(n uint64, boot string) string {
 	h := m.raw[:pageBytes]
+	var id [64]byte
+	copy(id[:], boot)
 	switch {
-	case binary.LittleEndian.Uint64(h) == 0:
-		return "new"
+	case m.old != "":
+		return m.old
+	case allZero(h):
+		return blank
 	case string(h[:8]) != magic:
-		return "not a connection table of this version"
+		return notATable
 	case binary.LittleEndian.Uint64(h[16:]) != n:
-		return "of another size"
-	case boot == "" || string(h[80:80+len(boot)]) != boot:
+		return anotherSize
+	case boot == "" || !bytes.Equal(h[80:144], id[:]):
 		return "the machine was started anew since"
 	}
 	return ""
+}
+
+func allZero(b []byte) bool {
+	for _, x := range b {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (m *memory) format(n uint64, boot string) {
@@ -167,36 +217,6 @@ func (m *memory) readSeed(s *frame.Seed) {
 	for i := range s {
 		s[i] = binary.LittleEndian.Uint64(m.raw[24+8*i:])
 	}
-}
-
-// repair makes a table that a killed process left consistent: slots that were
-// being written or removed are freed, entries that don't stand where their key
-// belongs too, and everything is counted afresh.
-func (t *Table) repair() (entries int) {
-	for b := range t.dir {
-		for j := range uint64(bucketSlots) {
-			tag := t.dir[b] >> (j * 8) & 0xff
-			if tag == 0 {
-				continue
-			}
-			i := uint64(b)*bucketSlots + j
-			s := &t.slots[i]
-			meta := Meta(s[wordMeta])
-			k := s.key()
-			h := t.Hash(&k)
-			sound := tag != reserved && meta.State() != Free && meta.State() < NumStates &&
-				tag == tagOf(h)&0xff && (uint64(b) == t.bucket1(h) || uint64(b) == t.bucket2(h))
-			if !sound {
-				s[wordMeta] = uint64(meta.next())
-				t.setTag(i, 0)
-				continue
-			}
-			t.used.Add(1)
-			t.class[classOf[meta.State()]].Add(1)
-			entries++
-		}
-	}
-	return entries
 }
 
 // Reset empties the table. Nobody else may use it meanwhile.

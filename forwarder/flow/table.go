@@ -8,11 +8,11 @@
 // costs one line of memory: that of the entry itself.
 //
 // Concurrency. A slot belongs to whoever turned its directory byte from 0 to 1;
-// the owner writes the key, then Meta, then the tag. An entry dies by a
-// compare-and-swap of its Meta to state Free, so exactly one party counts its
-// end. Readers check Meta before and after they read the key. Two workers that
-// insert the same key at once end up with one: after publishing its own copy each
-// looks for others, and the lowest slot stays. Nothing ever waits.
+// the owner writes the key, then the tag, then Meta, which makes the entry live.
+// It dies by a compare-and-swap of its Meta to state Free, so exactly one party
+// counts its end. Readers check Meta before and after they read the key. Two
+// workers that insert the same key at once end up with one: after publishing its
+// own copy each looks for others, and the lowest slot stays. Nothing ever waits.
 package flow
 
 import (
