@@ -83,12 +83,18 @@ func (c *Core) decide(p *frame.Packet, h uint64) (*Backend, Reason) {
 	if !c.snap.Active {
 		return nil, Standby
 	}
+	b, reason := (*Backend)(nil), Reason(0)
 	if e, ok := c.table.Lookup(&p.Key, h); ok {
-		if b, reason := c.known(p, e); reason != 0 {
-			return b, reason
-		}
+		b, reason = c.known(p, e)
 	}
-	return c.unknown(p, h)
+	if reason == 0 {
+		b, reason = c.unknown(p, h)
+	}
+	// However the first fragment's backend was found, the others must follow it.
+	if p.First && b != nil && p.Kind != frame.Error {
+		c.keepFragment(p, b)
+	}
+	return b, reason
 }
 
 // known decides about a packet whose key is in the table. Reason 0: the entry no
@@ -121,9 +127,6 @@ func (c *Core) known(p *frame.Packet, e flow.Entry) (*Backend, Reason) {
 		if b.Service.Persistence != 0 && state.Confirmed() {
 			c.keepTemplate(p, b)
 		}
-	}
-	if p.First {
-		c.keepFragment(p, b)
 	}
 	if p.Kind == frame.Later {
 		return resolved(b, Followed)

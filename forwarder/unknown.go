@@ -61,25 +61,23 @@ func (c *Core) schedule(s *Service, p *frame.Packet) (*Backend, Reason) {
 	if i == sched.None {
 		return nil, NoServer
 	}
-	return s.Backends[i], Scheduled
+	return resolved(s.Backends[i], Scheduled)
 }
 
 // pickUp decides about a segment in mid-connection that the table doesn't know:
 // it was idle too long, the table was full, or this director came up after the
-// connection. Hashing schedulers find its server again, the others' connections
-// get the consistent hash's pick, as they did if the table was full.
+// connection. Persistence knows its server still, hashing schedulers find it
+// again, the others' connections get the consistent hash's pick, as they did if
+// the table was full.
 func (c *Core) pickUp(s *Service, p *frame.Packet, h uint64) (*Backend, Reason) {
-	b := c.remembered(s, p)
+	b, reason := c.remembered(s, p), Persisted
 	if b == nil {
-		var reason Reason
-		if b, reason = c.stateless(s, p, Fallback); b == nil {
-			return nil, reason
-		}
+		b, reason = c.stateless(s, p, Fallback)
 	}
-	if p.Flags&(frame.RST|frame.FIN) != 0 {
-		return b, Fallback // nothing worth remembering
+	if b == nil || p.Flags&(frame.RST|frame.FIN) != 0 {
+		return b, reason // nothing worth remembering
 	}
-	return c.enter(s, b, p, h, flow.SynRecv, Fallback)
+	return c.enter(s, b, p, h, flow.SynRecv, reason)
 }
 
 // enter puts a new connection into the table. Without room the consistent hash
@@ -101,9 +99,6 @@ func (c *Core) enter(s *Service, b *Backend, p *frame.Packet, h uint64, state fl
 	if s.Persistence != 0 && reason == Scheduled {
 		c.makeTemplate(s, b, p)
 	}
-	if p.First {
-		c.keepFragment(p, b)
-	}
 	return b, reason
 }
 
@@ -113,12 +108,11 @@ func (c *Core) onePacket(s *Service, p *frame.Packet) (*Backend, Reason) {
 	if i == sched.None {
 		return nil, NoServer
 	}
-	b := s.Backends[i]
-	c.books.begin(b)
-	if p.First {
-		c.keepFragment(p, b)
+	b, reason := resolved(s.Backends[i], OnePacket)
+	if b != nil {
+		c.books.begin(b)
 	}
-	return b, OnePacket
+	return b, reason
 }
 
 // stateless picks without the table.

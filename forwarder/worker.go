@@ -28,7 +28,7 @@ type WorkerConfig struct {
 	Servers  pktio.Sender   // towards the real servers
 	Clients  pktio.Sender   // back to the clients, for replies of the director
 	Table    *flow.Table
-	Snapshot *atomic.Pointer[Snapshot]
+	Snapshot *atomic.Pointer[Snapshot] // never nil inside
 	Now      func() flow.Tick
 	// Index of Count workers: each sweeps its own part of the table.
 	Index, Count int
@@ -61,8 +61,11 @@ const (
 	idleWait    = 50   // ms a receive waits before the worker looks round
 	publishGap  = 100  // ms between additions to the shared counters
 	sweepPeriod = 4000 // ms in which a worker walks its part of the table
-	sweepBusy   = 64   // buckets between two batches at most
-	sweepIdle   = 8192 // buckets in a quiet moment at most
+	// At most so many buckets are swept after a full batch (more wait), after any
+	// other batch, and in a quiet moment.
+	sweepBusy = 64
+	sweepSome = 512
+	sweepIdle = 8192
 )
 
 // Run moves frames until ctx ends or the receiver or a sender fails for good. It
@@ -108,14 +111,14 @@ func (w *Worker) step(wait int) error {
 		}
 		w.cfg.Receiver.Release(&w.rx)
 	}
-	w.tidy(now, w.rx.N == 0)
+	w.tidy(now, w.rx.N)
 	return err
 }
 
 // tidy publishes counters and sweeps as much of the worker's part of the table as
-// the time since the last sweep is worth.
-func (w *Worker) tidy(now flow.Tick, idle bool) {
-	if idle || w.published.Until(now) >= publishGap {
+// the time since the last sweep is worth. n is the number of frames just moved.
+func (w *Worker) tidy(now flow.Tick, n int) {
+	if n == 0 || w.published.Until(now) >= publishGap {
 		w.core.books.publish(&w.counters)
 		w.published = now
 	}
@@ -125,9 +128,12 @@ func (w *Worker) tidy(now flow.Tick, idle bool) {
 		return
 	}
 	w.sweptAt = now
-	limit := sweepBusy
-	if idle {
+	limit := sweepSome
+	switch n {
+	case 0:
 		limit = sweepIdle
+	case pktio.BatchSize:
+		limit = sweepBusy
 	}
 	w.core.now = now
 	w.sweepAt = w.cfg.Table.Sweep(w.sweepAt, min(due, limit, part+1), now, w.core)
