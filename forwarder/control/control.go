@@ -123,6 +123,8 @@ func (c *Control) Run(ctx context.Context) error {
 func (c *Control) loop(ctx context.Context) {
 	meter := time.NewTicker(meterInterval)
 	defer meter.Stop()
+	guard := time.NewTicker(guardInterval)
+	defer guard.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -132,12 +134,27 @@ func (c *Control) loop(ctx context.Context) {
 		case <-meter.C:
 			c.measure()
 			continue
+		case <-guard.C:
+			c.reguard()
+			continue
 		}
 		c.mu.Lock()
 		if err := c.refresh(); err != nil {
 			c.cfg.Log.Error("the state before stays in force", "err", err)
 		}
 		c.mu.Unlock()
+	}
+}
+
+// guardInterval is how often routes and rules are put back that somebody flushed
+// or the kernel dropped with a device that went down.
+const guardInterval = 5 * time.Second
+
+func (c *Control) reguard() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.cfg.Guard.Apply(c.guarded); err != nil {
+		c.cfg.Log.Error("routes and rules are not what they should be", "err", err)
 	}
 }
 
