@@ -73,9 +73,9 @@ func (k checks) checkPort(s *Service, path string) {
 			c.Port = s.Ports[0].First
 		}
 	case s.Ports.Any():
-		k.report(path+".port", "is missing: the service takes any port, say which one a %s check asks", c.Type)
+		k.report(path+".port", "is missing: the service takes any port, say which one the %s check asks", c.Type)
 	case s.Protocol != probe && k.fine(path[:len(path)-len(".check")]+".protocol"):
-		k.report(path+".port", "is missing: the service is %s, say which port a %s check asks", s.Protocol, c.Type)
+		k.report(path+".port", "is missing: the service is %s, say which port the %s check asks", s.Protocol, c.Type)
 	default:
 		c.Port = s.Ports[0].First
 	}

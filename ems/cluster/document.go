@@ -110,8 +110,10 @@ func syntax(err error, data []byte) Problem {
 	case strings.Contains(what, "cannot start any token"):
 		what += ": put the text in quotes"
 	}
-	if le.ContextMsg != "" && le.ContextMark.Line > 0 && le.ContextMark != le.Mark {
-		what += fmt.Sprintf(" (%s that starts at %d:%d)", le.ContextMsg, le.ContextMark.Line, le.ContextMark.Column)
+	// What began and does not end is to be mended where it begins.
+	if start := le.ContextMark; strings.HasPrefix(le.ContextMsg, "while scanning a ") && start.Line > 0 {
+		p.Line, p.Column = start.Line, max(1, start.Column)
+		what += " (" + le.ContextMsg + ")"
 	}
 	p.Text = "not valid YAML: " + what
 	return p
