@@ -23,6 +23,11 @@ func (n *Node) DialFrom(ctx context.Context, network string, local net.Addr, add
 	if err := numeric(addr); err != nil {
 		return nil, err
 	}
+	// An http.Transport goes on dialling after its request was given up: the
+	// lab's end must end that, too.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(n.lab.ctx, cancel)()
 	d := net.Dialer{LocalAddr: local, FallbackDelay: -1}
 	err = n.Do(func() (err error) {
 		c, err = d.DialContext(ctx, network, addr)

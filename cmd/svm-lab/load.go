@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -45,6 +46,15 @@ func (t *tally) add(server string, took time.Duration, err error) {
 	t.done++
 	t.byServer[server]++
 	t.took = append(t.took, took)
+}
+
+// errHopeless stands for a request that was not sent any more.
+var errHopeless = errors.New("not sent: too many failed before")
+
+func (t *tally) hopeless() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed >= giveUpAfter
 }
 
 // figures is a copy of a tally at one moment.
@@ -97,8 +107,12 @@ func newCaller(f *farm, fam family) *caller {
 	return c
 }
 
-// run sends the requests from several workers until all are answered or the
-// context ends; then the rest count as failed.
+// giveUpAfter is the number of failures after which a family's other requests
+// are not sent any more: they count as failed, too.
+const giveUpAfter = 50
+
+// run sends the requests from several workers until all are answered, the
+// context ends, or too many have failed; then the rest count as failed.
 func (c *caller) run(ctx context.Context, t *tally, workers int) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -110,6 +124,10 @@ func (c *caller) run(ctx context.Context, t *tally, workers int) {
 					return
 				}
 				start := time.Now()
+				if t.hopeless() {
+					t.add("", 0, errHopeless)
+					continue
+				}
 				server, err := c.one(ctx, int(i))
 				t.add(server, time.Since(start), err)
 			}

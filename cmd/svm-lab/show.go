@@ -124,11 +124,19 @@ func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, er
 	if err := f.lab.Try(func() { before = f.counters() }); err != nil {
 		return r, err
 	}
+	sending, giveUp := context.WithCancel(ctx)
+	defer giveUp()
 	var wg sync.WaitGroup
 	for _, fam := range f.fams {
-		wg.Go(func() { callers[fam].run(ctx, tallies[fam], workers) })
+		wg.Go(func() { callers[fam].run(sending, tallies[fam], workers) })
 	}
-	took := s.watch(&wg, func() string { return f.table(s, tallies, 0) })
+	took := s.watch(&wg, func() string {
+		if f.dead() != nil {
+			giveUp()
+		}
+		return f.table(s, tallies, 0)
+	})
+	giveUp()
 	s.print(f.table(s, tallies, took) + "\n")
 
 	var errs []error
@@ -143,8 +151,11 @@ func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, er
 	if r.failed > 0 {
 		errs = append(errs, fmt.Errorf("%d requests failed", r.failed))
 	}
+	if err := f.dead(); err != nil {
+		return r, errors.Join(append(errs, err)...)
+	}
 	prove := func(look func() proof) {
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || f.dead() != nil {
 			return
 		}
 		var p proof
@@ -153,7 +164,7 @@ func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, er
 		}
 		s.print(p.show(s))
 		if p.err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", p.says, p.err))
+			errs = append(errs, errors.New("not so: "+p.says)) // why is on the screen
 		}
 	}
 	prove(func() proof { return f.proveBypass(before, r.answered) })
