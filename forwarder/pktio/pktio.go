@@ -25,8 +25,8 @@ var (
 	// ErrDown is returned by Recv once each time the device goes down. The
 	// receiver stays usable; frames come again when the device is up again.
 	ErrDown = errors.New("pktio: the device is down")
-	// ErrGone is returned by Recv once, and by each Send, when the device was
-	// removed. It does not come back: open anew.
+	// ErrGone is returned by Recv once, perhaps after ErrDown, and by each Send
+	// when the device was removed. It does not come back: open anew.
 	ErrGone = errors.New("pktio: the device was removed")
 )
 

@@ -16,7 +16,7 @@ func TestConformance(t *testing.T) {
 		return pktiotest.Rig{
 			Sender:   w.sender(t, w.a),
 			Receiver: w.receivers(t, cfg, 1)[0],
-			MAC:      w.mac(),
+			MAC:      w.dst,
 			Slots:    cfg.Slots,
 			MTU:      1500,
 		}

@@ -45,7 +45,7 @@ func (r *Receiver) attach(prog []bpf.RawInstruction) error {
 // besides its own address, until DropMAC or Close. The filter must name it too.
 func (r *Receiver) AddMAC(mac [6]byte) error { return r.membership(mac, unix.PACKET_ADD_MEMBERSHIP) }
 
-// DropMAC takes back one AddMAC. It fails for an address that was not added.
+// DropMAC takes back one AddMAC; of an address that was not added it does nothing.
 func (r *Receiver) DropMAC(mac [6]byte) error { return r.membership(mac, unix.PACKET_DROP_MEMBERSHIP) }
 
 func (r *Receiver) membership(mac [6]byte, opt int) error {

@@ -14,7 +14,7 @@ func TestKernelFilterAgreesWithMatch(t *testing.T) {
 	w := newWire(t)
 	r, s := w.receivers(t, Config{}, 1)[0], w.sender(t, w.a)
 	rnd := rand.New(rand.NewPCG(7, 8))
-	f := pktio.Filter{MACs: [][6]byte{w.mac(), {0, 0, 0x5e, 0, 1, 51}}}
+	f := pktio.Filter{MACs: [][6]byte{w.dst, {0, 0, 0x5e, 0, 1, 51}}}
 	for i := range 300 {
 		f.Addrs = append(f.Addrs, netip.AddrFrom4([4]byte{10, 9, byte(i / 8), byte(3 * i)}))
 	}

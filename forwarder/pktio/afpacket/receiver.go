@@ -17,12 +17,14 @@ type Receiver struct {
 	fd      int
 	wake    int // eventfd of Interrupt
 	poll    [2]unix.PollFd
+	timeout unix.Timespec
 	ring    ring
 	long    longBuffers
 
 	head, tail uint32 // running counts of slots: next to read, next to free
 	failed     error  // to report by the next Recv that has no frames
-	gone       bool   // the device was removed and that was reported
+	down       bool   // the device went down and no frame has come since
+	gone       bool   // the device was removed
 
 	interrupted atomic.Bool
 	packets     atomic.Uint64

@@ -11,6 +11,11 @@ import (
 	"github.com/svm-cluster/svm/forwarder/pktio"
 )
 
+// downCheck is how often a receiver whose device went down looks whether it is
+// there at all: a socket is told that its device goes down, but not that it is
+// removed after that.
+const downCheck = 100 * time.Millisecond
+
 // await blocks until the ring has frames, Interrupt was called, the device
 // failed or wait milliseconds have passed (negative: for ever).
 func (r *Receiver) await(rx *pktio.Batch, wait int) error {
@@ -22,19 +27,16 @@ func (r *Receiver) await(rx *pktio.Batch, wait int) error {
 		end = time.Now().Add(time.Duration(wait) * time.Millisecond)
 	}
 	for {
-		var timeout *unix.Timespec
-		var ts unix.Timespec
+		left := time.Duration(-1)
 		if wait > 0 {
-			left := time.Until(end)
-			if left <= 0 {
+			if left = time.Until(end); left <= 0 {
 				return nil
 			}
-			ts = unix.NsecToTimespec(int64(left))
-			timeout = &ts
 		}
-		r.poll[0].Revents, r.poll[1].Revents = 0, 0
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&r.poll[0])),
-			uintptr(len(r.poll)), uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
+		if r.down && (left < 0 || left > downCheck) {
+			left = downCheck
+		}
+		errno := r.ppoll(left)
 		if errno != 0 && errno != unix.EINTR && errno != unix.EAGAIN {
 			return fmt.Errorf("afpacket: %s: ppoll: %w", r.device, errno)
 		}
@@ -44,19 +46,37 @@ func (r *Receiver) await(rx *pktio.Batch, wait int) error {
 		}
 		r.take(rx)
 		if rx.N > 0 {
+			r.down = false
 			return nil
 		}
 		if errno == 0 && r.poll[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0 {
 			r.lost()
-			if err := r.failed; err != nil {
-				r.failed = nil
-				return err
-			}
+		} else if r.down && r.removed() {
+			r.down = false
+			r.failed = fmt.Errorf("afpacket: %s: %w", r.device, pktio.ErrGone)
+		}
+		if err := r.failed; err != nil {
+			r.failed = nil
+			return err
 		}
 		if woken {
 			return nil
 		}
 	}
+}
+
+// ppoll waits for the socket and the eventfd (negative: for ever) and leaves what
+// it saw in r.poll.
+func (r *Receiver) ppoll(wait time.Duration) unix.Errno {
+	var timeout *unix.Timespec
+	if wait >= 0 {
+		r.timeout = unix.NsecToTimespec(int64(wait))
+		timeout = &r.timeout
+	}
+	r.poll[0].Revents, r.poll[1].Revents = 0, 0
+	_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&r.poll[0])),
+		uintptr(len(r.poll)), uintptr(unsafe.Pointer(timeout)), 0, 0, 0)
+	return errno
 }
 
 // drain empties the eventfd and reports whether an Interrupt is still to be
@@ -85,20 +105,27 @@ func (r *Receiver) Interrupt() {
 // again, and notes what Recv is to report.
 func (r *Receiver) lost() {
 	errno, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil || r.gone {
+	switch {
+	case err != nil || r.gone:
 		return
-	}
-	// A socket whose device was removed is bound to number -1.
-	if sa, err := unix.Getsockname(r.fd); err == nil {
-		if ll, ok := sa.(*unix.SockaddrLinklayer); ok && ll.Ifindex != r.ifindex {
-			r.gone = true
-			r.failed = fmt.Errorf("afpacket: %s: %w", r.device, pktio.ErrGone)
-			return
-		}
-	}
-	if errno != 0 && unix.Errno(errno) != unix.ENETDOWN {
+	case r.removed():
+		r.failed = fmt.Errorf("afpacket: %s: %w", r.device, pktio.ErrGone)
+	case errno != 0 && unix.Errno(errno) != unix.ENETDOWN:
 		r.failed = fmt.Errorf("afpacket: %s: %w", r.device, unix.Errno(errno))
-		return
+	default:
+		r.down = true
+		r.failed = fmt.Errorf("afpacket: %s: %w", r.device, pktio.ErrDown)
 	}
-	r.failed = fmt.Errorf("afpacket: %s: %w", r.device, pktio.ErrDown)
+}
+
+// removed reports whether the device is no more: its sockets are then bound to
+// number -1.
+func (r *Receiver) removed() bool {
+	sa, err := unix.Getsockname(r.fd)
+	if err != nil {
+		return false
+	}
+	ll, ok := sa.(*unix.SockaddrLinklayer)
+	r.gone = ok && ll.Ifindex != r.ifindex
+	return r.gone
 }

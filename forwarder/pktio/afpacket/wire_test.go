@@ -18,6 +18,7 @@ var (
 type wire struct {
 	a, b   *netlab.Node
 	filter pktio.Filter
+	dst    [6]byte // the MAC address of b
 }
 
 func newWire(t testing.TB) *wire {
@@ -25,11 +26,10 @@ func newWire(t testing.TB) *wire {
 	lab := netlab.New(t)
 	w := &wire{a: lab.Node("a"), b: lab.Node("b")}
 	lab.Link(w.a, "eth0", w.b, "eth0")
-	w.filter = pktio.Filter{MACs: [][6]byte{w.mac()}, Addrs: []netip.Addr{vip4, vip6}}
+	w.dst = [6]byte(w.b.MAC("eth0"))
+	w.filter = pktio.Filter{MACs: [][6]byte{w.dst}, Addrs: []netip.Addr{vip4, vip6}}
 	return w
 }
-
-func (w *wire) mac() [6]byte { return [6]byte(w.b.MAC("eth0")) }
 
 // receivers opens n receivers at b, with the wire's filter set.
 func (w *wire) receivers(t testing.TB, cfg Config, n int) []*Receiver {
@@ -70,9 +70,12 @@ func (w *wire) sender(t testing.TB, n *netlab.Node) *Sender {
 // it. The flow chooses the source address and port, the number stands in the
 // payload and seeds the rest of it.
 func (w *wire) frame(size int, flow uint16, number uint64) []byte {
+	return makeFrame(w.dst, size, flow, number)
+}
+
+func makeFrame(mac [6]byte, size int, flow uint16, number uint64) []byte {
 	buf := make([]byte, pktio.HeaderLen+size)
 	b := buf[pktio.HeaderLen:]
-	mac := w.mac()
 	copy(b, mac[:])
 	copy(b[6:], []byte{2, 0, 0, 0, 0, 99})
 	binary.BigEndian.PutUint16(b[12:], 0x0800)
@@ -127,3 +130,8 @@ func send(t testing.TB, s pktio.Sender, frames ...[]byte) {
 
 // patience is how long a test waits for what must come, in milliseconds.
 const patience = 5000
+
+// frameTo makes a frame to another MAC address; it bears the number 77.
+func (w *wire) frameTo(mac [6]byte, size int) []byte {
+	return makeFrame(mac, size, 1, 77)
+}
