@@ -205,6 +205,32 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+func TestStateTellsChanges(t *testing.T) {
+	_, a, _ := pair(t)
+	a.Route("203.0.113.0/24", "192.0.2.2")
+	before := a.State()
+	if d := Diff(before, a.State()); len(d) != 0 {
+		t.Errorf("nothing was changed, but: %q", d)
+	}
+	a.Addr("lo", "192.0.2.100/32", "2001:db8::100/128")
+	a.Sysctl("net.ipv4.conf.all.arp_ignore", "1")
+	a.Route("203.0.113.0/24", "192.0.2.3")
+	d := strings.Join(Diff(before, a.State()), "\n")
+	for _, want := range []string{"+ address 192.0.2.100/32 dev lo", "+ address 2001:db8::100/128 dev lo",
+		"- net/ipv4/conf/all/arp_ignore = 0", "+ net/ipv4/conf/all/arp_ignore = 1", "- route 203.0.113.0/24 via 192.0.2.2 dev eth0"} {
+		if !strings.Contains(d, want) {
+			t.Errorf("no line %q in\n%s", want, d)
+		}
+	}
+	a.AddrDel("lo", "192.0.2.100/32")
+	a.AddrDel("lo", "2001:db8::100/128")
+	a.Sysctl("net.ipv4.conf.all.arp_ignore", "0")
+	a.Route("203.0.113.0/24", "192.0.2.2")
+	if d := Diff(before, a.State()); len(d) != 0 {
+		t.Errorf("everything was put back, but: %q", d)
+	}
+}
+
 func TestBind(t *testing.T) {
 	_, a, b := pair(t)
 	at := t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/svm-cluster/svm/bench/netlab"
@@ -25,6 +26,14 @@ const readyWithin = 20 * time.Second
 // active director knows where all servers are.
 func (f *farm) start(ctx context.Context, p programs, config string) error {
 	roles := [...]string{"active", "backup"}
+	f.before = map[*netlab.Node][]string{}
+	if err := f.lab.Try(func() {
+		for _, n := range f.hosts() {
+			f.before[n] = n.State()
+		}
+	}); err != nil {
+		return err
+	}
 	exe, err := os.Executable()
 	if err != nil {
 		return err
@@ -56,6 +65,9 @@ func (f *farm) start(ctx context.Context, p programs, config string) error {
 	}
 	return nil
 }
+
+// hosts are the machines that SVM's programs run on.
+func (f *farm) hosts() []*netlab.Node { return append(slices.Clone(f.directors), f.servers...) }
 
 func (f *farm) rsState() string { return filepath.Join(f.own(), "rs.json") }
 func (f *farm) socket() string  { return filepath.Join(f.own(), "fwd.sock") }
@@ -104,8 +116,8 @@ func (f *farm) dead() error {
 	return nil
 }
 
-// stop ends the directors as an administrator would, and takes the real servers
-// back to what they were. An error says what did not end well.
+// stop ends the directors as an administrator would, takes the real servers back
+// to what they were, and looks whether anything is left behind.
 func (f *farm) stop(ctx context.Context, p programs, config string) error {
 	var errs []error
 	for i := len(f.daemons) - 1; i >= 0; i-- {
@@ -117,6 +129,13 @@ func (f *farm) stop(ctx context.Context, p programs, config string) error {
 		undo := n.Command(ctx, p.rs, "undo", "--config", config, "--node", n.Name(), "--state", f.rsState())
 		errs = append(errs, undo.Run())
 	}
+	errs = append(errs, f.lab.Try(func() {
+		for _, n := range f.hosts() {
+			for _, line := range netlab.Diff(f.before[n], n.State()) {
+				errs = append(errs, fmt.Errorf("%s: not as before: %s", n.Name(), line))
+			}
+		}
+	}))
 	return errors.Join(errs...)
 }
 

@@ -26,7 +26,8 @@ type farm struct {
 	station            *netlab.Node
 	directors, servers []*netlab.Node
 	daemons            []daemon
-	byMAC              map[string]string // MAC address to "node:device"
+	before             map[*netlab.Node][]string // what was set before anything started
+	byMAC              map[string]string         // MAC address to "node:device"
 }
 
 // own is where every node's processes see a directory of the node's own.
@@ -125,7 +126,7 @@ func (f *farm) private() error {
 	if err := os.MkdirAll(f.own(), 0o755); err != nil {
 		return err
 	}
-	for _, n := range append(append([]*netlab.Node{}, f.directors...), f.servers...) {
+	for _, n := range f.hosts() {
 		d := filepath.Join(f.dir, n.Name())
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
