@@ -69,6 +69,9 @@ func badFiles() []badFile {
 		{"deep flow", strings.Repeat("[", 50_000), []string{
 			"1:41: nested deeper than 40 levels: a cluster file is nearly flat",
 		}},
+		{"too many values", "services: [" + strings.Repeat("a,", maxMarks) + "]", []string{
+			"1:400009: more than 200000 values: is this the right file?",
+		}},
 		{"deep block", strings.Repeat("- ", 50_000), []string{
 			"1:81: nested deeper than 40 levels: a cluster file is nearly flat",
 		}},

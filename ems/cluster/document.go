@@ -15,6 +15,11 @@ import (
 // maxDepth bounds the nesting. The schema itself needs less than ten levels.
 const maxDepth = 40
 
+// maxMarks bounds the values, by the characters that part them: the tree takes
+// half a kilobyte for each value, so that 4 MiB of commas would take gigabytes
+// from a running daemon. It is enough for thirty thousand servers.
+const maxMarks = 200_000
+
 // document reads the one YAML document of a cluster file as a tree that knows
 // its lines and columns. With ok false the problems are in r.
 func document(r *reader, data []byte) (root *yaml.Node, ok bool) {
@@ -62,9 +67,10 @@ const (
 )
 
 // text tells whether data is UTF-8 without control characters, the first thing
-// YAML asks for. The YAML library checks this as well, but cannot say where.
+// YAML asks for, and of bearable size. The YAML library checks the former as
+// well, but cannot say where.
 func text(r *reader, data []byte) bool {
-	line, column := 1, 1
+	line, column, marks := 1, 1, 0
 	for i := 0; i < len(data); {
 		c, size := utf8.DecodeRune(data[i:])
 		bad := ""
@@ -73,6 +79,12 @@ func text(r *reader, data []byte) bool {
 			bad = fmt.Sprintf("byte 0x%02x is not UTF-8: save the file as UTF-8 text", data[i])
 		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0xfffe, c == 0xffff:
 			bad = fmt.Sprintf("control character U+%04X: a cluster file is plain text", c)
+		}
+		if parts(c, data[i+size:]) {
+			marks++
+		}
+		if marks > maxMarks {
+			bad = fmt.Sprintf("more than %d values: is this the right file?", maxMarks)
 		}
 		if bad != "" {
 			r.add(Problem{Line: line, Column: column, Text: bad})
@@ -84,6 +96,17 @@ func text(r *reader, data []byte) bool {
 		i += size
 	}
 	return true
+}
+
+// parts tells whether c may start a value or part it from the next one.
+func parts(c rune, rest []byte) bool {
+	switch c {
+	case '\n', ',', '[', '{', '?':
+		return true
+	case '-', ':':
+		return len(rest) > 0 && rest[0] == ' '
+	}
+	return false
 }
 
 // syntax turns the YAML library's error into a Problem at the place that a

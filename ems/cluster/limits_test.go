@@ -65,11 +65,12 @@ func TestFloods(t *testing.T) {
 	}
 	for name, file := range map[string]string{
 		"aliases of aliases": billion + "services: *y\n",
-		"unknown keys":       "{" + numbered("k", 100_000) + "}",
-		"bad servers":        "services: [{servers: [" + strings.Repeat("{name: epsx},", 50_000) + "]}]",
-		"bad names":          "realservers: [" + numbered("{address: 10.0.0.1, name: x", 20_000, "}") + "]\nservices: [{name: a, vip: 10.1.0.1, ports: 1, servers: [" + numbered("{name: y", 20_000, "}") + "]}]",
-		"directors":          "directors: [" + strings.Repeat("{name: a, client: {device: a, address: 10.0.0.1}, server: {device: a, address: 10.0.0.1}},", 20_000) + "]",
-		"one port":           "services: [" + numbered("{vip: 10.0.0.1, ports: any, servers: [], name: s", 20_000, "}") + "]",
+		"unknown keys":       "{" + numbered("k", 20_000) + "}",
+		"bad servers":        "services: [{servers: [" + strings.Repeat("{name: epsx},", 10_000) + "]}]",
+		"bad names":          "realservers: [" + numbered("{address: 10.0.0.1, name: x", 5_000, "}") + "]\nservices: [{name: a, vip: 10.1.0.1, ports: 1, servers: [" + numbered("{name: y", 5_000, "}") + "]}]",
+		"directors":          "directors: [" + strings.Repeat("{name: a, client: {device: a, address: 10.0.0.1}, server: {device: a, address: 10.0.0.1}},", 5_000) + "]",
+		"one port":           "services: [" + numbered("{vip: 10.0.0.1, ports: any, servers: [], name: s", 5_000, "}") + "]",
+		"commas":             "[" + strings.Repeat(",", 1<<20) + "]",
 		"long words":         "cluster: " + strings.Repeat("x", 1<<20) + "\n" + strings.Repeat("y", 1<<10) + ": 1",
 	} {
 		t.Run(name, func(t *testing.T) {

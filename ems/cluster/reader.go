@@ -59,6 +59,10 @@ func (r *reader) add(p Problem) {
 // fail reports a problem of the value at p.
 func (r *reader) fail(p place, format string, args ...any) {
 	r.bad[p.path] = true
+	if r.full() {
+		r.more++ // and no time is lost with its words
+		return
+	}
 	r.add(Problem{Line: p.node.Line, Column: p.node.Column, Path: p.path, Text: fmt.Sprintf(format, args...)})
 }
 
