@@ -7,7 +7,7 @@ import (
 	"github.com/svm-cluster/svm/forwarder/frame"
 )
 
-// Insert puts a key in, with the state and backend of m. When both of the key's
+// Insert puts a key in, with the state and backend of m. When all of the key's
 // buckets are taken it first removes what has expired there. On Existed the Entry
 // is the one that stood there first.
 func (t *Table) Insert(k *frame.Key, h uint64, m Meta, deadline, now Tick, l Ledger) (Entry, Result) {
@@ -56,7 +56,7 @@ func (t *Table) Insert(k *frame.Key, h uint64, m Meta, deadline, now Tick, l Led
 // Whoever inserts publishes before it settles, so of two that insert at once at
 // least one sees both copies; whichever it is, the lowest stays.
 func (t *Table) settle(k *frame.Key, h uint64, e Entry, l Ledger) (Entry, Result) {
-	for _, b := range [2]uint64{t.bucket1(h), t.bucket2(h)} {
+	for _, b := range t.buckets(h) {
 		for m := match(atomic.LoadUint64(&t.dir[b]), tagOf(h)); m != 0; m &= m - 1 {
 			other, ok := t.at(k, b*bucketSlots+uint64(bits.TrailingZeros64(m))/8)
 			switch {
@@ -72,7 +72,7 @@ func (t *Table) settle(k *frame.Key, h uint64, e Entry, l Ledger) (Entry, Result
 	return e, Inserted
 }
 
-// reserve takes a free slot in the emptier of the two buckets.
+// reserve takes a free slot: in the emptier of the first two buckets, or the third.
 func (t *Table) reserve(h uint64) (uint64, bool) {
 	for {
 		b := t.bucket1(h)
@@ -84,7 +84,11 @@ func (t *Table) reserve(h uint64) (uint64, bool) {
 			b, w, free = b2, w2, free2
 		}
 		if free == 0 {
-			return 0, false
+			b = bucket3(t.bucket1(h))
+			w = atomic.LoadUint64(&t.dir[b])
+			if free = freeBytes(w); free == 0 {
+				return 0, false
+			}
 		}
 		at := uint64(bits.TrailingZeros64(free)) &^ 7
 		if atomic.CompareAndSwapUint64(&t.dir[b], w, w|reserved<<at) {
@@ -99,9 +103,9 @@ func freeBytes(w uint64) uint64 {
 	return ^((w&low + low) | w | low)
 }
 
-// reclaim removes expired entries from the two buckets of a hash.
+// reclaim removes expired entries from the buckets of a hash.
 func (t *Table) reclaim(h uint64, now Tick, l Ledger) (any bool) {
-	for _, b := range [2]uint64{t.bucket1(h), t.bucket2(h)} {
+	for _, b := range t.buckets(h) {
 		if t.sweepBucket(b, now, l) > 0 {
 			any = true
 		}

@@ -60,7 +60,7 @@ func New(cfg Config) (*Table, Origin, error) {
 	if len(cfg.BootID) > 64 {
 		return nil, Origin{}, fmt.Errorf("flow: boot ID of %d bytes: want at most 64", len(cfg.BootID))
 	}
-	n := uint64(cfg.Capacity)*10/7/bucketSlots + 2
+	n := (uint64(cfg.Capacity)*10/7/bucketSlots + 2 + 1) &^ 1 // even: buckets have neighbours
 	dirBytes := (n*8 + pageBytes - 1) / pageBytes * pageBytes
 	size := pageBytes + dirBytes + n*bucketSlots*slotBytes
 	m, err := mapMemory(cfg.Path, int(size))
@@ -68,7 +68,7 @@ func New(cfg Config) (*Table, Origin, error) {
 		return nil, Origin{}, fmt.Errorf("flow: table of %d MiB: %w", size>>20, err)
 	}
 	t := &Table{n: n, cap: int64(cfg.Capacity), mem: m}
-	t.bound = [numClasses]int64{classOther: t.cap}
+	t.bound = [numClasses]int64{classOther: 1 << 62} // Capacity alone bounds these
 	t.bound[classHalfOpen] = max(1, t.cap*int64(cfg.HalfOpen)/100)
 	t.bound[classFragment] = max(1, t.bound[classHalfOpen]/4)
 	t.dir = unsafe.Slice((*uint64)(unsafe.Pointer(&m.raw[pageBytes])), n)

@@ -1,6 +1,10 @@
 package flow
 
-import "github.com/svm-cluster/svm/forwarder/frame"
+import (
+	"slices"
+
+	"github.com/svm-cluster/svm/forwarder/frame"
+)
 
 // repair makes a table that a killed process left consistent: slots that were
 // being written or removed are freed, entries that don't stand where their key
@@ -17,8 +21,9 @@ func (t *Table) repair() (entries int) {
 			meta := Meta(s[wordMeta])
 			k := s.key()
 			h := t.Hash(&k)
+			at := t.buckets(h)
 			sound := tag != reserved && fits(meta.State(), &k) &&
-				tag == tagOf(h)&0xff && (uint64(b) == t.bucket1(h) || uint64(b) == t.bucket2(h))
+				tag == tagOf(h)&0xff && slices.Contains(at[:], uint64(b))
 			if sound {
 				// Two processors may have been about to settle which copy stays.
 				first, ok := t.Lookup(&k, h)

@@ -3,7 +3,9 @@
 //
 // Shape. A bucket is eight slots of 64 bytes and one directory word that holds a
 // byte per slot: 0 free, 1 being written, else a tag of the key's hash. A key
-// may stand in one of two buckets; a new one goes to the emptier. The directory
+// may stand in one of two buckets; a new one goes to the emptier, and only if both
+// are full to the neighbour of the first, whose directory word lies beside the
+// first's. (Two alone leave about one key in five million without room.) The directory
 // (1.4 MB for a million connections) stays in the processor's cache, so a look-up
 // costs one line of memory: that of the entry itself.
 //
@@ -105,6 +107,15 @@ func (t *Table) bucket2(h uint64) uint64 {
 	return b
 }
 
+// bucket3 takes what finds no room in the first two.
+func bucket3(b1 uint64) uint64 { return b1 ^ 1 }
+
+// buckets returns all places where a key may stand, in the order of look-up.
+func (t *Table) buckets(h uint64) [3]uint64 {
+	b := t.bucket1(h)
+	return [3]uint64{b, t.bucket2(h), bucket3(b)}
+}
+
 const ones = 0x0101010101010101
 
 // tagOf spreads the hash's low bits over 2..255, repeated in every byte.
@@ -127,7 +138,7 @@ func (t *Table) Touch(h uint64) uint64 {
 		b = t.bucket2(h)
 		m = match(atomic.LoadUint64(&t.dir[b]), tag)
 		if m == 0 {
-			return 0
+			return 0 // the third is not worth the time
 		}
 	}
 	return atomic.LoadUint64(&t.slots[b*bucketSlots+uint64(bits.TrailingZeros64(m))/8][wordMeta])
@@ -135,10 +146,14 @@ func (t *Table) Touch(h uint64) uint64 {
 
 // Lookup finds a key. h is its Hash.
 func (t *Table) Lookup(k *frame.Key, h uint64) (Entry, bool) {
-	if e, ok := t.find(k, h, t.bucket1(h)); ok {
+	b := t.bucket1(h)
+	if e, ok := t.find(k, h, b); ok {
 		return e, true
 	}
-	return t.find(k, h, t.bucket2(h))
+	if e, ok := t.find(k, h, t.bucket2(h)); ok {
+		return e, true
+	}
+	return t.find(k, h, bucket3(b))
 }
 
 func (t *Table) find(k *frame.Key, h, b uint64) (Entry, bool) {
