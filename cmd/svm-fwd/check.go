@@ -36,11 +36,3 @@ func checkCommand() *cli.Command {
 		},
 	}
 }
-
-// count writes "1 server", "2 servers".
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}

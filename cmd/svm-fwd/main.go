@@ -21,7 +21,7 @@ const defaultSocket = "/run/svm/fwd.sock"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := execute(ctx, os.Args, os.Stdout, os.Stderr)
+	code := execute(ctx, os.Args, os.Stdout, os.Stderr, "/etc")
 	stop()
 	os.Exit(code)
 }
@@ -30,9 +30,9 @@ func main() {
 var errSaid = errors.New("said")
 
 // execute is the whole program; it returns the exit code.
-func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func execute(ctx context.Context, args []string, stdout, stderr io.Writer, etc string) int {
 	out := &errWriter{Writer: stdout}
-	err := app(out, stderr).RunContext(ctx, args)
+	err := app(out, stderr, etc).RunContext(ctx, args)
 	if err == nil && out.err != nil {
 		err = fmt.Errorf("write the output: %w", out.err)
 	}
@@ -61,7 +61,8 @@ func (w *errWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func app(stdout, stderr io.Writer) *cli.App {
+// app makes the commands; etc is the folder of hosts and services.
+func app(stdout, stderr io.Writer, etc string) *cli.App {
 	run := runCommand()
 	run.Before = func(c *cli.Context) error {
 		if !c.IsSet("socket") || !slices.Contains(c.LocalFlagNames(), "socket") {
@@ -92,7 +93,11 @@ func app(stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			run,
 			checkCommand(),
-			listCommand(),
+			listCommand(etc),
+			statusCommand(),
+			explainCommand(),
+			serverCommand(),
+			doctorCommand(),
 			reloadCommand(),
 		},
 	}
