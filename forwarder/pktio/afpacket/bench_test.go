@@ -42,6 +42,7 @@ func perSecond(b *testing.B, n uint64, name string) {
 // ringSizes are what BenchmarkReceive and BenchmarkReflect compare.
 var ringSizes = []Config{
 	{Slots: 512, SlotSize: 2048},
+	{Slots: 1024, SlotSize: 2048},
 	{Slots: 2048, SlotSize: 2048},
 	{Slots: 4096, SlotSize: 2048},
 	{Slots: 16384, SlotSize: 2048},

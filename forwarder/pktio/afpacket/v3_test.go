@@ -25,7 +25,6 @@ type v3 struct {
 func openV3(t testing.TB, w *wire, blocks, size, timeout int) *v3 {
 	t.Helper()
 	r := &v3{blocks: blocks, size: size}
-	// A receiver without its ring lends the socket and the filter.
 	err := w.b.Do(func() (err error) {
 		if r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 			return err
@@ -34,6 +33,7 @@ func openV3(t testing.TB, w *wire, blocks, size, timeout int) *v3 {
 		if err != nil {
 			return err
 		}
+		// A receiver without a ring lends its way to set a filter.
 		if err := (&Receiver{fd: r.fd}).attach(prog); err != nil {
 			return err
 		}
