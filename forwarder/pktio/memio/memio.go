@@ -75,7 +75,8 @@ func Pipe(cfg Config) (*Sender, *Receiver) {
 }
 
 // NewReceiver makes a receiver without a sender; see Receiver.NewSender. It lets
-// every frame in until SetFilter says otherwise.
+// every frame in until SetFilter says otherwise. In a synctest bubble it is made
+// inside the bubble.
 func NewReceiver(cfg Config) *Receiver {
 	cfg.setDefaults()
 	t := time.NewTimer(time.Hour)
