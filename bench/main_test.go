@@ -1,0 +1,9 @@
+package bench
+
+import (
+	"testing"
+
+	"github.com/svm-cluster/svm/bench/netlab"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
