@@ -100,8 +100,9 @@ func (w *Worker) step(wait int) error {
 		w.core.books.publish(&w.counters)
 		w.snap, w.core.snap = s, s
 	}
+	n := w.rx.N // Release empties the batch
 	var err error
-	if w.rx.N > 0 {
+	if n > 0 {
 		w.core.Process(&w.rx, &w.servers, &w.clients, w.snap, now)
 		if w.servers.N > 0 {
 			err = w.cfg.Servers.Send(&w.servers)
@@ -111,7 +112,7 @@ func (w *Worker) step(wait int) error {
 		}
 		w.cfg.Receiver.Release(&w.rx)
 	}
-	w.tidy(now, w.rx.N)
+	w.tidy(now, n)
 	return err
 }
 
