@@ -3,6 +3,7 @@ package forwarder
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"runtime"
 	"sync/atomic"
 
@@ -32,6 +33,7 @@ type WorkerConfig struct {
 	Now      func() flow.Tick
 	// Index of Count workers: each sweeps its own part of the table.
 	Index, Count int
+	Log          *slog.Logger // nil: silent
 }
 
 // Worker moves the frames of one receive queue.
@@ -51,6 +53,9 @@ type Worker struct {
 
 // NewWorker prepares a worker; Run starts it.
 func NewWorker(cfg WorkerConfig) *Worker {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Worker{cfg: cfg, core: NewCore(cfg.Table)}
 }
 
@@ -80,10 +85,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.sweepAt = part * w.cfg.Index
 	w.sweptAt = w.cfg.Now()
 	for ctx.Err() == nil {
-		if err := w.step(idleWait); err != nil {
-			if errors.Is(err, pktio.ErrClosed) && ctx.Err() != nil {
-				return nil
-			}
+		switch err := w.step(idleWait); {
+		case err == nil:
+		case errors.Is(err, pktio.ErrDown): // once each time; it may come back
+			w.cfg.Log.Warn("nothing is received until the client device is up again", "worker", w.cfg.Index, "err", err)
+		case errors.Is(err, pktio.ErrClosed) && ctx.Err() != nil:
+			return nil
+		default:
 			return err
 		}
 	}

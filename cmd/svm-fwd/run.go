@@ -125,7 +125,7 @@ func run(ctx context.Context, o options) (err error) {
 
 	now := clock()
 	snapshot := new(atomic.Pointer[forwarder.Snapshot])
-	io, err := openQueues(me, workerCount(conf), table, snapshot, now)
+	io, err := openQueues(me, workerCount(conf), table, snapshot, now, o.log)
 	if err != nil {
 		return err
 	}
@@ -260,7 +260,7 @@ type queues struct {
 	views     []control.WorkerView
 }
 
-func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic.Pointer[forwarder.Snapshot], now func() flow.Tick) (q *queues, err error) {
+func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic.Pointer[forwarder.Snapshot], now func() flow.Tick, log *slog.Logger) (q *queues, err error) {
 	q = &queues{}
 	defer func() {
 		if err != nil {
@@ -279,7 +279,7 @@ func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic
 			q.senders = append(q.senders, to[j])
 		}
 		w := forwarder.NewWorker(forwarder.WorkerConfig{
-			Receiver: rx, Servers: to[0], Clients: to[1], Table: table, Snapshot: snapshot, Now: now, Index: i, Count: n,
+			Receiver: rx, Servers: to[0], Clients: to[1], Table: table, Snapshot: snapshot, Now: now, Index: i, Count: n, Log: log,
 		})
 		q.workers = append(q.workers, w)
 		q.views = append(q.views, control.WorkerView{Counters: w.Counters(), Receiver: rx, Servers: to[0], Clients: to[1]})
