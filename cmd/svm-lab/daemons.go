@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/svm-cluster/svm/bench/netlab"
@@ -137,6 +138,20 @@ func (f *farm) stop(ctx context.Context, p programs, config string) error {
 		}
 	}))
 	return errors.Join(errs...)
+}
+
+// books is what the active director counted, in its own words.
+func (f *farm) books(ctx context.Context, p programs, s *screen) string {
+	n := f.directors[0]
+	out, err := n.Command(ctx, p.fwd, "list", "-n", "--stats", "--socket", f.socket()).Output()
+	if err != nil {
+		return ""
+	}
+	text := "\n  " + n.Name() + "# svm-fwd list -n --stats\n"
+	for line := range strings.Lines(string(out)) {
+		text += "  " + s.dim(strings.TrimRight(line, " \n")) + "\n"
+	}
+	return text + "\n"
 }
 
 // logs is the end of what each daemon said.

@@ -40,7 +40,7 @@ func (f *farm) picture(s *screen) string {
 		p("                ↓                     │")
 		p("═══╤════════════╧═╤═══                │     %s", net("client network", clientNet))
 		p("   ↓              │                   │")
-		p("%s%s   eds2 backup         │       %s", s.green("eds1 active"), " ", vip)
+		p("%s%s   eds2 backup            │     %s", s.green("eds1 active"), " ", vip)
 		p("   ↓              │                   │")
 	}
 	p("═══╧════╤═════════╧════╤══════════════╧═══  %s", net("server network", f.serverNet))

@@ -69,14 +69,14 @@ func (f *farm) proveOwner(ctx context.Context, fam family) proof {
 	r1 := netip.MustParseAddr(clientNet.addr(fam, router1Host))
 	r2 := netip.MustParseAddr(f.serverNet.addr(fam, router2Host))
 	active := f.directors[0]
-	front, err := whoHas(ctx, f.router1, "eth1", r1, vip)
+	front, err := whoHas(ctx, f.router1, "eth1", r1, vip, true)
 	if err == nil {
 		p.saw = append(p.saw, "client network: "+f.names(front))
 		if want := []string{active.MAC("eth0").String()}; !slices.Equal(front, want) {
 			err = fmt.Errorf("on the client network: %s, want %s alone", f.names(front), f.names(want))
 		}
 	}
-	behind, err2 := whoHas(ctx, f.back, f.backDev, r2, vip)
+	behind, err2 := whoHas(ctx, f.back, f.backDev, r2, vip, false)
 	if err2 == nil {
 		p.saw = append(p.saw, "server network: "+f.names(behind))
 		for _, mac := range behind {

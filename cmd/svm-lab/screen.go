@@ -18,9 +18,17 @@ type screen struct {
 	drawn int // lines of the block that are on the terminal
 }
 
+// blockWidth is the width of the widest block that is drawn in place, in cells.
+const blockWidth = 80
+
 func newScreen(f *os.File) *screen {
 	tty := term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
-	return &screen{out: f, tty: tty, color: tty && os.Getenv("NO_COLOR") == ""}
+	s := &screen{out: f, tty: tty, color: tty && os.Getenv("NO_COLOR") == ""}
+	// Where lines wrap, going back up misses the top.
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil && width < blockWidth {
+		s.tty = false
+	}
+	return s
 }
 
 // draw replaces the block drawn before.

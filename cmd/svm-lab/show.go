@@ -71,6 +71,7 @@ func showOne(ctx context.Context, t topology, o options, p programs, s *screen) 
 	config, err := f.raise(ctx, o, p, s)
 	if err == nil {
 		r, err = f.exercise(ctx, o, s)
+		s.print(f.books(ctx, p, s))
 	}
 	if err != nil && outer.Err() == nil {
 		s.print(f.logs(logTail))

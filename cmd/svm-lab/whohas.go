@@ -14,15 +14,18 @@ import (
 )
 
 // askTimes and askPause are how often a question is put and how long answers to
-// it are waited for: that somebody does not answer takes some time to see.
+// it are waited for: that somebody does not answer takes some time to see. Where
+// an answer is expected, the questions go on until one has come or askMost were
+// put, as on a busy machine it may be late.
 const (
 	askTimes = 3
+	askMost  = 30
 	askPause = 100 * time.Millisecond
 )
 
 // whoHas asks the wire at the node's device for the owner of an address, by ARP
 // or neighbour solicitation, and returns the hardware addresses that answered.
-func whoHas(ctx context.Context, n *netlab.Node, dev string, from, target netip.Addr) ([]string, error) {
+func whoHas(ctx context.Context, n *netlab.Node, dev string, from, target netip.Addr, expected bool) ([]string, error) {
 	mac := n.MAC(dev)
 	question, answer := arpRequest(mac, from, target), arpAnswer
 	if target.Is6() {
@@ -30,7 +33,8 @@ func whoHas(ctx context.Context, n *netlab.Node, dev string, from, target netip.
 	}
 	c := n.Capture(dev)
 	defer c.Stop()
-	for range askTimes {
+	owners := map[string]bool{}
+	for i := 0; i < askTimes || expected && len(owners) == 0 && i < askMost; i++ {
 		if err := n.Send(dev, question); err != nil {
 			return nil, err
 		}
@@ -39,11 +43,10 @@ func whoHas(ctx context.Context, n *netlab.Node, dev string, from, target netip.
 			return nil, ctx.Err()
 		case <-time.After(askPause):
 		}
-	}
-	owners := map[string]bool{}
-	for _, f := range c.Frames() {
-		if owner := answer(f.Data, target); owner != nil && !f.Outgoing {
-			owners[owner.String()] = true
+		for _, f := range c.Frames() {
+			if owner := answer(f.Data, target); owner != nil && !f.Outgoing {
+				owners[owner.String()] = true
+			}
 		}
 	}
 	return slices.Sorted(maps.Keys(owners)), nil
