@@ -26,6 +26,9 @@
 // arp_announce 0, no duplicate address detection and no router solicitations,
 // whatever the host has.
 //
+// A node is watched by Capture, Counters and State, and gets processes by Start
+// and Command, frames by Send, and files of its own by Bind.
+//
 // Methods without an error result end the test by t.Fatal, so they belong in
 // the test's own goroutine. In a program (Enter, Open) they panic with a
 // *Failure, which Lab.Try turns into an error.
