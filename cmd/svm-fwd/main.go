@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/svm-cluster/svm/forwarder/control"
@@ -130,8 +131,13 @@ func client(c *cli.Context) *control.Client { return control.NewClient(socketPat
 // between least and most of them.
 func arguments(c *cli.Context, least, most int) ([]string, error) {
 	args := c.Args().Slice()
+	for i, a := range args {
+		if i > 0 && len(a) > 1 && a[0] == '-' {
+			return nil, fmt.Errorf("%s stands behind the arguments: options come before them", a)
+		}
+	}
 	if len(args) < least || len(args) > most {
-		return nil, fmt.Errorf("usage: svm-fwd %s %s", c.Command.HelpName, c.Command.ArgsUsage)
+		return nil, errors.New(strings.TrimSpace("usage: " + c.Command.HelpName + " [options] " + c.Command.ArgsUsage))
 	}
 	return args, nil
 }

@@ -76,7 +76,7 @@ func (t *table) service(s *control.Service) {
 		name := t.names.host(v.Address) + ":" + ports
 		switch t.body {
 		case rules:
-			fmt.Fprintf(t.w, "  -> %-28s %-7s %-6d %-10d %-10d\n", name, "Route", v.Weight, v.Active, v.Inactive)
+			fmt.Fprintf(t.w, "  -> %-28s %-7s %-6d %-10d %-10d\n", name, "Route", weight(&v), v.Active, v.Inactive)
 		case stats:
 			fmt.Fprintf(t.w, "  -> %-28s%s\n", name, t.traffic(v.Traffic))
 		case rates:
@@ -85,6 +85,16 @@ func (t *table) service(s *control.Service) {
 			fmt.Fprintf(t.w, "  -> %-28s %-10d %-10d %-10d %-10d\n", name, v.Upper, v.Lower, v.Active, v.Inactive)
 		}
 	}
+}
+
+// weight is what the schedulers go by: 0 for a server that gets no new connection
+// for another reason than its load, as keepalived shows one that is down.
+func weight(v *control.Server) int {
+	switch v.State {
+	case "ready", "overloaded":
+		return v.Weight
+	}
+	return 0
 }
 
 // schedulerText is the scheduler and what ipvsadm calls flags.
@@ -171,7 +181,7 @@ func printConnections(w io.Writer, names names, each func(func(control.Connectio
 	return each(func(c control.Connection) bool {
 		left := int(c.Expires / time.Second)
 		_, err := fmt.Fprintf(w, "%-3s %-6s %-11s %-18s %-18s %s\n", c.Protocol, fmt.Sprintf("%02d:%02d", left/60, left%60), c.State,
-			names.addrPort(c.Source, c.Protocol), names.addrPort(c.Virtual, c.Protocol), names.addrPort(c.Server, c.Protocol))
+			names.addrPort(c.Source, c.Protocol), names.addrPort(c.Virtual, c.Protocol), cmp.Or(names.addrPort(c.Server, c.Protocol), "-"))
 		return err == nil
 	})
 }

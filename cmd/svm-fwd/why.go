@@ -22,7 +22,7 @@ func printWhy(w io.Writer, s *control.Status) {
 			}
 			idle++
 			fmt.Fprintf(w, "%s %s (%s): %s: %s\n", s.Services[i].Name, v.Name, v.Address, v.State, v.Why)
-			if r := remedy(&s.Services[i], v); r != "" {
+			if r := remedy(&s.Services[i], v); r != "" && !strings.Contains(v.Why, r) {
 				fmt.Fprintf(w, "  mend: %s\n", r)
 			}
 		}
@@ -42,8 +42,7 @@ func remedy(s *control.Service, v *control.Server) string {
 	case "maint":
 		return fmt.Sprintf("svm-fwd server ready %s %s", s.Name, v.Name)
 	case "drain":
-		switch {
-		case strings.Contains(v.Why, "server ready"), v.Configured > 0:
+		if strings.Contains(v.Why, "operator") || v.Configured > 0 {
 			return fmt.Sprintf("svm-fwd server ready %s %s", s.Name, v.Name)
 		}
 		return fmt.Sprintf("svm-fwd server weight %s %s 1, and for good its weight in the cluster file", s.Name, v.Name)

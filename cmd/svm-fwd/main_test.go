@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+	"os"
+	"testing"
+
+	"github.com/svm-cluster/svm/bench/netlab"
+)
+
+// asCommand makes this test binary behave as svm-fwd itself, with the folder that
+// it names in place of /etc.
+const asCommand = "SVM_FWD_TEST_ETC"
+
+func TestMain(m *testing.M) {
+	if etc := os.Getenv(asCommand); etc != "" {
+		os.Exit(execute(context.Background(), os.Args, os.Stdout, os.Stderr, etc))
+	}
+	netlab.Main(m)
+}
