@@ -21,7 +21,8 @@ type override struct {
 // serverState is everything known of one backend when a Snapshot is built.
 type serverState struct {
 	conf     *cluster.Server
-	addr     netip.Addr // the real server's
+	addr     netip.Addr // the real server's: its identity, and what is resolved
+	shown    netip.Addr // its address of the VIP's family, if it has one
 	record   *record
 	mac      [6]byte
 	resolved bool
@@ -137,7 +138,7 @@ func (b *builder) backend(s *forwarder.Service, st *serverState, check *cluster.
 		Ref:       forwarder.MakeRef(st.record.Index, st.record.Generation),
 		Service:   s,
 		Name:      st.conf.Name,
-		Addr:      st.addr,
+		Addr:      st.shown,
 		Addresses: frame.MakeAddresses(st.mac, b.serverMAC),
 		Resolved:  st.resolved,
 		Accepting: st.accepting() && st.weight() > 0,

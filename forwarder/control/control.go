@@ -189,9 +189,12 @@ func (c *Control) plan(conf *cluster.Cluster, active bool) (*plan, error) {
 func (c *Control) gather(p *plan, s *cluster.Service, v *cluster.Server) (serverState, error) {
 	rs := p.cluster.RealServer(v.Name)
 	st := serverState{
-		conf: v, addr: rs.Address,
+		conf: v, addr: rs.Address, shown: rs.Addr(s.VIP.Is6()),
 		checked: s.Check.Type != cluster.CheckNone, up: true, known: true,
 		override: c.overrideOf(s.Name, v.Name),
+	}
+	if !st.shown.IsValid() {
+		st.shown = rs.Address // direct routing needs a MAC address, of whichever family
 	}
 	st.mac, st.resolved = c.cfg.Neighbours.Lookup(rs.Address)
 	if st.checked {

@@ -94,7 +94,7 @@ func (c *Control) serviceStatus(i int, checks map[string]string) Service {
 func (c *Control) serverStatus(conf *cluster.Service, st *serverState, checks map[string]string) Server {
 	load := st.record.load
 	v := Server{
-		Name: st.conf.Name, Address: st.addr.String(), Weight: st.weight(), Configured: st.conf.Weight,
+		Name: st.conf.Name, Address: st.shown.String(), Weight: st.weight(), Configured: st.conf.Weight,
 		Upper: st.conf.Upper, Lower: st.conf.Lower, Active: load.Active(), Inactive: load.Inactive(),
 		Traffic: trafficOf(st.record.stats), Check: checks[targetKey(conf, st.conf.Name)],
 	}
