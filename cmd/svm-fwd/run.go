@@ -2,17 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -25,12 +20,9 @@ import (
 	"github.com/svm-cluster/svm/ems/cluster"
 	"github.com/svm-cluster/svm/forwarder"
 	"github.com/svm-cluster/svm/forwarder/control"
-	"github.com/svm-cluster/svm/forwarder/flow"
 	"github.com/svm-cluster/svm/forwarder/guard"
 	"github.com/svm-cluster/svm/forwarder/health"
 	"github.com/svm-cluster/svm/forwarder/neigh"
-	"github.com/svm-cluster/svm/forwarder/pktio"
-	"github.com/svm-cluster/svm/forwarder/pktio/afpacket"
 )
 
 func runCommand() *cli.Command {
@@ -166,145 +158,6 @@ func role(active bool) string {
 		return "active"
 	}
 	return "backup"
-}
-
-// device finds a director's network device.
-func device(i *cluster.Interface) (neigh.Interface, error) {
-	ifi, err := net.InterfaceByName(i.Device)
-	if err != nil {
-		return neigh.Interface{}, fmt.Errorf("device %q: %w (see: ip link)", i.Device, err)
-	}
-	d := neigh.Interface{Device: ifi.Name, Index: ifi.Index}
-	copy(d.MAC[:], ifi.HardwareAddr)
-	for _, v6 := range []bool{false, true} {
-		if a := i.Addr(v6); a.IsValid() {
-			d.Addrs = append(d.Addrs, a)
-		}
-	}
-	return d, nil
-}
-
-// hashKey keys the hashes that both directors must agree on: with the pair's
-// secret if there is one, so that nobody outside can aim at a server.
-func hashKey(conf *cluster.Cluster) (key [16]byte, err error) {
-	h := sha256.New()
-	fmt.Fprintf(h, "svm schedulers %s\n", conf.Name)
-	if f := conf.HA.KeyFile; f != "" {
-		secret, err := os.ReadFile(f)
-		if err != nil {
-			return key, fmt.Errorf("ha.key_file: %w", err)
-		}
-		h.Write(secret)
-	}
-	copy(key[:], h.Sum(nil))
-	return key, nil
-}
-
-// openTable makes the connection table, in its state file if that can be had.
-func openTable(f *cluster.Forwarding, log *slog.Logger) (*flow.Table, flow.Origin, string, error) {
-	cfg := flow.Config{Capacity: f.Connections, HalfOpen: f.HalfOpen}
-	if f.StateFile != "none" {
-		cfg.Path = f.StateFile
-		boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-		if err == nil {
-			err = os.MkdirAll(filepath.Dir(cfg.Path), 0o755)
-		}
-		if err != nil {
-			log.Warn("connections will not outlive a crash", "state_file", cfg.Path, "err", err)
-			cfg.Path = ""
-		}
-		cfg.BootID = strings.TrimSpace(string(boot))
-	}
-	table, origin, err := flow.New(cfg)
-	if err != nil && cfg.Path != "" && !errors.Is(err, flow.ErrInUse) {
-		log.Warn("connections will not outlive a crash", "state_file", cfg.Path, "err", err)
-		cfg.Path = ""
-		table, origin, err = flow.New(cfg)
-	}
-	if origin.Discarded != "" {
-		log.Warn("the connections of an earlier process are not taken over", "state_file", cfg.Path, "why", origin.Discarded)
-	}
-	registry := ""
-	if cfg.Path != "" {
-		registry = cfg.Path + control.RegistrySuffix
-	}
-	return table, origin, registry, err
-}
-
-// clock returns the table's time: milliseconds since the machine started, the
-// same for a process that takes a table over.
-func clock() func() flow.Tick {
-	base := time.Duration(0)
-	if raw, err := os.ReadFile("/proc/uptime"); err == nil {
-		first, _, _ := strings.Cut(string(raw), " ")
-		if up, err := strconv.ParseFloat(first, 64); err == nil {
-			base = time.Duration(up * float64(time.Second))
-		}
-	}
-	start := time.Now()
-	return func() flow.Tick { return flow.Tick((base + time.Since(start)).Milliseconds()) }
-}
-
-func workerCount(conf *cluster.Cluster) int {
-	if n := conf.Forwarding.Workers; n > 0 {
-		return n
-	}
-	return min(runtime.NumCPU(), 8)
-}
-
-// queues are a director's packet sockets and the workers on them.
-type queues struct {
-	receivers []*afpacket.Receiver
-	senders   []*afpacket.Sender
-	workers   []*forwarder.Worker
-	views     []control.WorkerView
-}
-
-func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic.Pointer[forwarder.Snapshot], now func() flow.Tick, log *slog.Logger) (q *queues, err error) {
-	q = &queues{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, q.close())
-		}
-	}()
-	if q.receivers, err = afpacket.NewReceivers(afpacket.Config{Device: me.Client.Device}, n); err != nil {
-		return q, err
-	}
-	for i, rx := range q.receivers {
-		var to [2]*afpacket.Sender
-		for j, device := range []string{me.Server.Device, me.Client.Device} {
-			if to[j], err = afpacket.NewSender(afpacket.SenderConfig{Device: device}); err != nil {
-				return q, err
-			}
-			q.senders = append(q.senders, to[j])
-		}
-		w := forwarder.NewWorker(forwarder.WorkerConfig{
-			Receiver: rx, Servers: to[0], Clients: to[1], Table: table, Snapshot: snapshot, Now: now, Index: i, Count: n, Log: log,
-		})
-		q.workers = append(q.workers, w)
-		q.views = append(q.views, control.WorkerView{Counters: w.Counters(), Receiver: rx, Servers: to[0], Clients: to[1]})
-	}
-	return q, nil
-}
-
-// SetFilter gives every receive queue the same filter.
-func (q *queues) SetFilter(f pktio.Filter) error {
-	for _, r := range q.receivers {
-		if err := r.SetFilter(f); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (q *queues) close() (err error) {
-	for _, r := range q.receivers {
-		err = errors.Join(err, r.Close())
-	}
-	for _, s := range q.senders {
-		err = errors.Join(err, s.Close())
-	}
-	return err
 }
 
 func reloadOnHangup(ctx context.Context, d *control.Control) error {
