@@ -87,8 +87,8 @@ func (r *report) mtu(client, server *link) {
 	case client == nil || server == nil:
 	case client.mtu > server.mtu:
 		r.fail("mtu", fmt.Sprintf("ip link set dev %s mtu %d", server.name, client.mtu),
-			"packets of up to %d bytes come in on %s, but %s takes %d: the larger ones would be lost, and direct routing can't tell their sender",
-			client.mtu, client.name, server.name, server.mtu)
+			"packets of up to %d bytes come in on %s, but %s takes %d: the larger ones would be lost, and direct routing can't tell their sender. If the server network can't carry more, take %s down to %d instead",
+			client.mtu, client.name, server.name, server.mtu, client.name, server.mtu)
 	default:
 		r.ok("mtu", "what fits through %s (%d bytes) fits through %s (%d)", client.name, client.mtu, server.name, server.mtu)
 	}
