@@ -31,14 +31,17 @@ type side struct {
 	runs []sample
 }
 
-// drained is a receiver that ends its reader's turn when the ring is empty,
-// instead of waiting for more.
+// drained is a receiver that, while over is set, ends its reader's turn when the
+// ring is empty instead of waiting for more.
 type drained struct {
 	*afpacket.Receiver
 	over func()
 }
 
-func (d *drained) Recv(rx *pktio.Batch, _ int) error {
+func (d *drained) Recv(rx *pktio.Batch, wait int) error {
+	if d.over == nil {
+		return d.Receiver.Recv(rx, wait)
+	}
 	err := d.Receiver.Recv(rx, 0)
 	if rx.N == 0 {
 		d.over()
@@ -52,17 +55,15 @@ func (d *drained) Recv(rx *pktio.Batch, _ int) error {
 func (r *road) duel(t testing.TB, rounds, fill int, q *queue, s *source, first, second turn) (a, b *side) {
 	t.Helper()
 	a, b = &side{name: "director"}, &side{name: "reflector"}
-	tx := r.sender(t)
+	tx := r.sender(t, "eth0")
 	err := <-spawn(cpuOfForwarder, func() error {
 		for i := range rounds * 2 {
 			who, f := a, first
 			if i%4 == 1 || i%4 == 2 { // A B B A
 				who, f = b, second
 			}
-			for n := 0; n < fill; n += pktio.BatchSize {
-				if err := tx.Send(s.next()); err != nil {
-					return err
-				}
+			if err := s.send(tx, fill); err != nil {
+				return err
 			}
 			if err := who.take(q, f); err != nil {
 				return err
@@ -80,6 +81,7 @@ func (r *road) duel(t testing.TB, rounds, fill int, q *queue, s *source, first, 
 func (s *side) take(q *queue, f turn) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	q.rx.over = cancel
+	defer func() { q.rx.over = nil }()
 	sent := q.servers.Stats().Packets
 	begin, was := time.Now(), processorTime()
 	if err := f(ctx); err != nil {

@@ -75,6 +75,16 @@ func (s *source) next() *pktio.Batch {
 	return &s.batch
 }
 
+// send sends the next n flows, in whole batches.
+func (s *source) send(tx pktio.Sender, n int) error {
+	for ; n > 0; n -= pktio.BatchSize {
+		if err := tx.Send(s.next()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // address writes flow number n into a frame.
 func address(eth []byte, n, sum uint32) {
 	src := 10<<24 | n
@@ -92,10 +102,10 @@ func flowKey(n uint32) frame.Key {
 }
 
 // sender puts frames on the client's wire; it closes with the test.
-func (r *road) sender(t testing.TB) (tx *afpacket.Sender) {
+func (r *road) sender(t testing.TB, device string) (tx *afpacket.Sender) {
 	t.Helper()
 	err := r.client.Do(func() (err error) {
-		tx, err = afpacket.NewSender(afpacket.SenderConfig{Device: "eth0"})
+		tx, err = afpacket.NewSender(afpacket.SenderConfig{Device: device})
 		return err
 	})
 	if err != nil {
@@ -112,10 +122,10 @@ func (r *road) sender(t testing.TB) (tx *afpacket.Sender) {
 // generate sends as fast as it can until the test ends or stop is called.
 func (r *road) generate(t testing.TB, s *source) (stop func()) {
 	t.Helper()
-	tx := r.sender(t)
+	tx := r.sender(t, "eth0")
 	stop = launch(t, cpuOfGenerator, func(ctx context.Context) error {
 		for ctx.Err() == nil {
-			if err := tx.Send(s.next()); err != nil {
+			if err := s.send(tx, pktio.BatchSize); err != nil {
 				return err
 			}
 		}
