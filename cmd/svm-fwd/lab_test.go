@@ -86,7 +86,7 @@ func (f *labFarmNodes) command(args ...string) *netlab.Cmd {
 
 func (f *labFarmNodes) start() *netlab.Cmd {
 	f.t.Helper()
-	c := f.command("run", "--config", f.config, "--node", "eds1", "--socket", f.socket)
+	c := f.command("--socket", f.socket, "run", "--config", f.config, "--node", "eds1")
 	if err := c.Start(); err != nil {
 		f.t.Fatal(err)
 	}

@@ -66,10 +66,10 @@ func (w *errWriter) Write(p []byte) (int, error) {
 func app(stdout, stderr io.Writer, etc string) *cli.App {
 	run := runCommand()
 	run.Before = func(c *cli.Context) error {
-		if !c.IsSet("socket") || !slices.Contains(c.LocalFlagNames(), "socket") {
-			return c.Set("socket", socketPath(c)) // given before the command
+		if slices.Contains(c.LocalFlagNames(), "socket") {
+			return nil
 		}
-		return nil
+		return c.Set("socket", socketPath(c)) // it may stand before the command
 	}
 	return &cli.App{
 		Name:  "svm-fwd",
