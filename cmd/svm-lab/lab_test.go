@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/svm-cluster/svm/bench/farm"
 	"github.com/svm-cluster/svm/bench/netlab"
 )
 
@@ -25,7 +26,7 @@ func labBinary(t *testing.T) string {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
-	if _, err := goCommand(t.Context(), "", "build", "-o", dir+"/", "../svm-lab", "../svm-fwd", "../svm-rs"); err != nil {
+	if _, err := farm.GoCommand(t.Context(), "", "build", "-o", dir+"/", "../svm-lab", "../svm-fwd", "../svm-rs"); err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(dir, "svm-lab")

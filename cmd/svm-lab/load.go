@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptrace"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/svm-cluster/svm/bench/farm"
 )
 
 // tally is what came of the requests of one family. Safe for concurrent use.
@@ -80,32 +75,12 @@ func (t *tally) figures() figures {
 	return f
 }
 
-// caller sends HTTP requests from the client to one VIP, each on a connection of
-// its own, from a different address each time.
-type caller struct {
-	farm *farm
-	fam  family
-	http *http.Client
-	next atomic.Uint64 // connections so far
-}
+// caller sends the requests of one family.
+type caller struct{ *farm.Caller }
 
 // requestTimeout is how long one ordinary request may take. A lost SYN is sent
 // again after one second, so it shows in p99 but is not yet a failure.
 const requestTimeout = 10 * time.Second
-
-func newCaller(f *farm, fam family) *caller {
-	c := &caller{farm: f, fam: fam}
-	c.http = &http.Client{Transport: &http.Transport{
-		DisableKeepAlives:  true,
-		DisableCompression: true,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			host := clientHost + int(c.next.Add(1))%clientAddrs
-			local := &net.TCPAddr{IP: net.ParseIP(internet.addr(fam, host))}
-			return f.client.DialFrom(ctx, network, local, addr)
-		},
-	}}
-	return c
-}
 
 // giveUpAfter is the number of failures after which a family's other requests
 // are not sent any more: they count as failed, too.
@@ -142,97 +117,10 @@ func (c *caller) one(ctx context.Context, i int) (server string, err error) {
 	defer cancel()
 	switch {
 	case i%20 == 7:
-		return c.download(ctx, 100_000)
+		return c.Download(ctx, 100_000)
 	case i%20 == 17:
-		return c.upload(ctx, 50_000)
+		return c.Upload(ctx, 50_000)
 	}
-	_, server, err = c.page(ctx, fmt.Sprintf("/page?n=%d", i))
+	_, server, err = c.Page(ctx, fmt.Sprintf("/page?n=%d", i))
 	return server, err
-}
-
-// page fetches one page and checks every byte of it.
-func (c *caller) page(ctx context.Context, uri string) (body []byte, server string, err error) {
-	var local string
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(i httptrace.GotConnInfo) { local = i.Conn.LocalAddr().String() },
-	})
-	resp, err := c.do(ctx, http.MethodGet, uri, nil, 0)
-	if err != nil {
-		return nil, "", err
-	}
-	defer resp.Body.Close()
-	body, err = io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, "", fmt.Errorf("GET %s: %w", uri, err)
-	}
-	server = resp.Header.Get(serverHeader)
-	if want := greeting(server, local, uri); string(body) != want {
-		return nil, "", fmt.Errorf("GET %s: got %q, want %q", uri, body, want)
-	}
-	return body, server, nil
-}
-
-// download fetches n bytes and checks their sum.
-func (c *caller) download(ctx context.Context, n int64) (server string, err error) {
-	uri := fmt.Sprintf("/bytes/%d", n)
-	resp, err := c.do(ctx, http.MethodGet, uri, nil, 0)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	h := sha256.New()
-	got, err := io.Copy(h, resp.Body)
-	if err != nil {
-		return "", fmt.Errorf("GET %s: after %d bytes: %w", uri, got, err)
-	}
-	if got != n || !bytes.Equal(h.Sum(nil), contentSum(n)) {
-		return "", fmt.Errorf("GET %s: got %d bytes, other ones than were sent", uri, got)
-	}
-	return resp.Header.Get(serverHeader), nil
-}
-
-// upload sends n bytes and checks what the server says it got.
-func (c *caller) upload(ctx context.Context, n int64) (server string, err error) {
-	resp, err := c.do(ctx, http.MethodPost, "/upload", content(n), n)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return "", fmt.Errorf("POST: %w", err)
-	}
-	if want := receipt(n, contentSum(n)); string(body) != want {
-		return "", fmt.Errorf("POST: server got %q, sent %q", strings.TrimSpace(string(body)), strings.TrimSpace(want))
-	}
-	return resp.Header.Get(serverHeader), nil
-}
-
-// do sends a request to the VIP. An answer from no known server is an error.
-func (c *caller) do(ctx context.Context, method, uri string, body io.Reader, length int64) (*http.Response, error) {
-	url := "http://" + net.JoinHostPort(c.farm.vip(c.fam), "80") + uri
-	req, err := http.NewRequestWithContext(ctx, method, url, body)
-	if err != nil {
-		return nil, err
-	}
-	req.ContentLength = length
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	server := resp.Header.Get(serverHeader)
-	if resp.StatusCode != http.StatusOK || !c.farm.isServer(server) {
-		resp.Body.Close()
-		return nil, fmt.Errorf("%s %s: status %s from server %q", method, uri, resp.Status, server)
-	}
-	return resp, nil
-}
-
-func (f *farm) isServer(name string) bool {
-	for _, s := range f.servers {
-		if s.Name() == name {
-			return true
-		}
-	}
-	return false
 }

@@ -13,10 +13,18 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/svm-cluster/svm/bench/farm"
 	"github.com/svm-cluster/svm/bench/netlab"
 )
 
 func main() {
+	if asked, err := farm.Serve(); asked {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "svm-lab:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := app().RunContext(ctx, os.Args)
 	stop()
@@ -47,7 +55,7 @@ func app() *cli.App {
 		HideHelpCommand: true,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "topology", Aliases: []string{"t"}, Value: topologies[0].name, Usage: "`NAME`: " + topologyNames() + ", all"},
+			&cli.StringFlag{Name: "topology", Aliases: []string{"t"}, Value: farm.Topologies()[0].Name, Usage: "`NAME`: " + topologyNames() + ", all"},
 			&cli.StringFlag{Name: "family", Value: "both", Usage: "address `FAMILY` of the virtual services: 4, 6, both"},
 			&cli.IntFlag{Name: "servers", Value: 3, Usage: "`NUMBER` of real servers, 1 to 80"},
 			&cli.StringFlag{Name: "scheduler", Value: "wlc", Usage: "`NAME` of the scheduler, as in IPVS: rr wrr lc wlc lblc lblcr sh dh sed nq fo ovf mh twos"},
@@ -58,14 +66,6 @@ func app() *cli.App {
 			&cli.StringFlag{Name: "bin", Usage: "`FOLDER` of svm-fwd and svm-rs (default: beside this program, the source tree, PATH)", EnvVars: []string{envBin}},
 		},
 		Action: lab,
-		Commands: []*cli.Command{{
-			Name: "serve", Usage: "the web server of one real server", Hidden: true,
-			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "name", Required: true},
-				&cli.StringFlag{Name: "listen", Value: ":80"},
-			},
-			Action: func(c *cli.Context) error { return serve(c.Context, c.String("name"), c.String("listen")) },
-		}},
 	}
 }
 
@@ -75,8 +75,8 @@ const envBin = "SVM_LAB_BIN"
 
 // options are the flags, checked.
 type options struct {
-	topologies []topology
-	fams       []family
+	topologies []farm.Topology
+	fams       []farm.Family
 	servers    int
 	scheduler  string
 	requests   int   // for each family
@@ -130,16 +130,16 @@ func lab(c *cli.Context) error {
 			return err
 		}
 		defer os.RemoveAll(tmp)
-		p, err := findPrograms(c.Context, tmp)
+		p, err := farm.FindPrograms(c.Context, tmp)
 		if err != nil {
 			return err
 		}
-		bin = p.dir()
+		bin = p.Dir()
 		if err := os.Setenv(envBin, bin); err != nil {
 			return err
 		}
 	}
-	p, err := inFolder(bin)
+	p, err := farm.InFolder(bin)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/svm-cluster/svm/bench/farm"
 	"github.com/svm-cluster/svm/bench/netlab"
 )
 
@@ -23,10 +24,10 @@ type proof struct {
 // counters are the packet counters that tell which way the traffic goes.
 type counters struct{ directorIn, directorOn, directorBack, replies uint64 }
 
-func (f *farm) counters() counters {
-	d := f.directors[0]
+func (f *stage) counters() counters {
+	d := f.EDS[0]
 	c, s := d.Counters("eth0"), d.Counters("eth1")
-	return counters{c.RxPackets, s.TxPackets, c.TxPackets, f.back.Counters(f.backDev).RxPackets}
+	return counters{c.RxPackets, s.TxPackets, c.TxPackets, f.Back.Counters(f.BackDev).RxPackets}
 }
 
 // strayShare is which part of the replies' number the director may send towards
@@ -37,21 +38,21 @@ const (
 )
 
 // proveBypass compares the counters of before and after the requests.
-func (f *farm) proveBypass(before counters, answered int) proof {
+func (f *stage) proveBypass(before counters, answered int) proof {
 	now := f.counters()
 	in, on := now.directorIn-before.directorIn, now.directorOn-before.directorOn
 	back, replies := now.directorBack-before.directorBack, now.replies-before.replies
 	p := proof{says: "replies do not pass the director", saw: []string{
-		fmt.Sprintf("%s got %d packets, passed %d on to servers, sent %d back", f.directors[0].Name(), in, on, back),
-		fmt.Sprintf("%s got %d packets of replies from the servers", f.back.Name(), replies),
+		fmt.Sprintf("%s got %d packets, passed %d on to servers, sent %d back", f.EDS[0].Name(), in, on, back),
+		fmt.Sprintf("%s got %d packets of replies from the servers", f.Back.Name(), replies),
 	}}
 	switch {
 	case replies < uint64(answered):
-		p.err = fmt.Errorf("%d answers, but only %d packets through %s", answered, replies, f.back.Name())
+		p.err = fmt.Errorf("%d answers, but only %d packets through %s", answered, replies, f.Back.Name())
 	case back > strays+replies/strayShare:
-		p.err = fmt.Errorf("%s sent %d packets towards the client", f.directors[0].Name(), back)
+		p.err = fmt.Errorf("%s sent %d packets towards the client", f.EDS[0].Name(), back)
 	case on < uint64(answered):
-		p.err = fmt.Errorf("%d answers, but %s passed only %d packets on", answered, f.directors[0].Name(), on)
+		p.err = fmt.Errorf("%d answers, but %s passed only %d packets on", answered, f.EDS[0].Name(), on)
 	}
 	return p
 }
@@ -59,24 +60,24 @@ func (f *farm) proveBypass(before counters, answered int) proof {
 // proveOwner asks both networks who has the VIP. On the client network the
 // active director has to answer, alone; on the server network no real server
 // and no backup may.
-func (f *farm) proveOwner(ctx context.Context, fam family) proof {
+func (f *stage) proveOwner(ctx context.Context, fam farm.Family) proof {
 	asking := "ARP"
 	if fam == 6 {
 		asking = "NDP"
 	}
-	vip := netip.MustParseAddr(f.vip(fam))
+	vip := netip.MustParseAddr(f.VIP(fam))
 	p := proof{says: fmt.Sprintf("%s for %s is answered by the active director alone", asking, vip)}
-	r1 := netip.MustParseAddr(clientNet.addr(fam, router1Host))
-	r2 := netip.MustParseAddr(f.serverNet.addr(fam, router2Host))
-	active := f.directors[0]
-	front, err := whoHas(ctx, f.router1, "eth1", r1, vip, true)
+	r1 := netip.MustParseAddr(farm.ClientNet().Addr(fam, farm.Router1Host))
+	r2 := netip.MustParseAddr(f.ServerNet.Addr(fam, farm.Router2Host))
+	active := f.EDS[0]
+	front, err := whoHas(ctx, f.Router1, "eth1", r1, vip, true)
 	if err == nil {
 		p.saw = append(p.saw, "client network: "+f.names(front))
 		if want := []string{active.MAC("eth0").String()}; !slices.Equal(front, want) {
 			err = fmt.Errorf("on the client network: %s, want %s alone", f.names(front), f.names(want))
 		}
 	}
-	behind, err2 := whoHas(ctx, f.back, f.backDev, r2, vip, false)
+	behind, err2 := whoHas(ctx, f.Back, f.BackDev, r2, vip, false)
 	if err2 == nil {
 		p.saw = append(p.saw, "server network: "+f.names(behind))
 		for _, mac := range behind {
@@ -92,13 +93,13 @@ func (f *farm) proveOwner(ctx context.Context, fam family) proof {
 }
 
 // names puts the names of devices beside their hardware addresses.
-func (f *farm) names(macs []string) string {
+func (f *stage) names(macs []string) string {
 	if len(macs) == 0 {
 		return "nobody"
 	}
 	var out []string
 	for _, m := range macs {
-		name := f.byMAC[m]
+		name := f.Device(m)
 		if name == "" {
 			name = "?"
 		}
@@ -109,19 +110,19 @@ func (f *farm) names(macs []string) string {
 
 // proveFrame follows one request's frame from router1 to the real server: only
 // the Ethernet addresses may differ. And the reply must go to the other router.
-func (f *farm) proveFrame(ctx context.Context, c *caller) proof {
-	p := proof{says: fmt.Sprintf("%s: the director changes nothing but Ethernet addresses", c.fam)}
-	before := f.router1.Capture("eth1")
+func (f *stage) proveFrame(ctx context.Context, c *caller) proof {
+	p := proof{says: fmt.Sprintf("%s: the director changes nothing but Ethernet addresses", c.Family)}
+	before := f.Router1.Capture("eth1")
 	defer before.Stop()
 	after := map[string]*netlab.Capture{}
-	for _, s := range f.servers {
+	for _, s := range f.EPS {
 		after[s.Name()] = s.Capture("eth0")
 		defer after[s.Name()].Stop()
 	}
 	uri := fmt.Sprintf("/proof?%x", time.Now().UnixNano())
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	_, server, err := c.page(ctx, uri)
+	_, server, err := c.Page(ctx, uri)
 	if err != nil {
 		p.err = err
 		return p
@@ -132,10 +133,10 @@ func (f *farm) proveFrame(ctx context.Context, c *caller) proof {
 		}
 	}
 	var a, b, r netlab.Frame
-	err = await(ctx, func() bool {
+	err = farm.Await(ctx, func() bool {
 		return first(before, &a, request(true)) && first(after[server], &b, request(false)) &&
 			first(after[server], &r, func(fr netlab.Frame) bool {
-				return fr.Outgoing && bytes.Contains(fr.Data, []byte(greeting(server, "", "")[:len(server)+11]))
+				return fr.Outgoing && bytes.Contains(fr.Data, []byte(farm.Greeting(server, "", "")[:len(server)+11]))
 			})
 	})
 	if err != nil {
@@ -148,12 +149,12 @@ func (f *farm) proveFrame(ctx context.Context, c *caller) proof {
 	show("request", a)
 	show("became", b)
 	show("reply", r)
-	wantTo := f.back.MAC(f.backDev)
+	wantTo := f.Back.MAC(f.BackDev)
 	switch {
 	case !bytes.Equal(a.Data[12:], b.Data[12:]):
 		p.err = fmt.Errorf("from byte %d on the frame is another one behind the director", firstDifference(a.Data, b.Data, 12))
-	case !bytes.Equal(a.Data[:6], f.directors[0].MAC("eth0")) || !bytes.Equal(b.Data[6:12], f.directors[0].MAC("eth1")):
-		p.err = fmt.Errorf("the frame did not go through %s", f.directors[0].Name())
+	case !bytes.Equal(a.Data[:6], f.EDS[0].MAC("eth0")) || !bytes.Equal(b.Data[6:12], f.EDS[0].MAC("eth1")):
+		p.err = fmt.Errorf("the frame did not go through %s", f.EDS[0].Name())
 	case !bytes.Equal(r.Data[:6], wantTo):
 		p.err = fmt.Errorf("the reply went to %s, want %s", f.short(r.Data[:6]), f.short(wantTo))
 	default:
@@ -162,9 +163,9 @@ func (f *farm) proveFrame(ctx context.Context, c *caller) proof {
 	return p
 }
 
-func (f *farm) short(mac []byte) string {
+func (f *stage) short(mac []byte) string {
 	m := net.HardwareAddr(mac).String()
-	if name := f.byMAC[m]; name != "" {
+	if name := f.Device(m); name != "" {
 		return name
 	}
 	return m
@@ -190,23 +191,23 @@ func first(c *netlab.Capture, f *netlab.Frame, want func(netlab.Frame) bool) boo
 
 // proveReach asks a real server at its own address, past the director: possible
 // with a public server network only.
-func (f *farm) proveReach(ctx context.Context, fam family) proof {
+func (f *stage) proveReach(ctx context.Context, fam farm.Family) proof {
 	p := proof{says: fmt.Sprintf("%s: a real server's own address is out of the client's reach", fam)}
-	if f.public {
+	if f.Topology.Public {
 		p.says = fmt.Sprintf("%s: the client reaches a real server's own address, too", fam)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	addr := net.JoinHostPort(f.serverNet.addr(fam, serverHost), "80")
-	conn, err := f.client.Dial(ctx, "tcp", addr)
+	addr := net.JoinHostPort(f.ServerNet.Addr(fam, farm.ServerHost), "80")
+	conn, err := f.Client.Dial(ctx, "tcp", addr)
 	switch {
 	case err == nil:
 		conn.Close()
 		p.saw = []string{addr + " answers"}
-		if !f.public {
+		if !f.Topology.Public {
 			p.err = fmt.Errorf("%s, which is private, answers the client", addr)
 		}
-	case f.public:
+	case f.Topology.Public:
 		p.err = err
 	default:
 		p.saw = []string{err.Error()}
@@ -215,14 +216,14 @@ func (f *farm) proveReach(ctx context.Context, fam family) proof {
 }
 
 // proveBulk moves one big file each way through the VIP.
-func (f *farm) proveBulk(ctx context.Context, c *caller, size int64) proof {
-	p := proof{says: fmt.Sprintf("%s: %d MB down and %d MB up arrive intact, all offloads on", c.fam, size>>20, size>>20)}
+func (f *stage) proveBulk(ctx context.Context, c *caller, size int64) proof {
+	p := proof{says: fmt.Sprintf("%s: %d MB down and %d MB up arrive intact, all offloads on", c.Family, size>>20, size>>20)}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for _, way := range []struct {
 		name string
 		move func(context.Context, int64) (string, error)
-	}{{"down from", c.download}, {"up to", c.upload}} {
+	}{{"down from", c.Download}, {"up to", c.Upload}} {
 		start := time.Now()
 		server, err := way.move(ctx, size)
 		if err != nil {
@@ -232,18 +233,4 @@ func (f *farm) proveBulk(ctx context.Context, c *caller, size int64) proof {
 		p.saw = append(p.saw, fmt.Sprintf("%s %s: %.0f MB/s", way.name, server, float64(size>>20)/time.Since(start).Seconds()))
 	}
 	return p
-}
-
-// await polls cond until it is true or the context ends.
-func await(ctx context.Context, cond func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
 }

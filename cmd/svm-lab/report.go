@@ -1,20 +1,23 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/svm-cluster/svm/bench/farm"
 )
 
 const barWidth = 24
 
 // table is the live part: requests by family and by server.
-func (f *farm) table(s *screen, tallies map[family]*tally, elapsed time.Duration) string {
+func (f *stage) table(s *screen, tallies map[farm.Family]*tally, elapsed time.Duration) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  %s\n", s.dim(fmt.Sprintf("%-8s%-*s %9s %7s %9s %9s", "requests", barWidth+2, "", "answered", "failed", "p50", "p99")))
-	all := map[family]figures{}
+	all := map[farm.Family]figures{}
 	total, busiest := 0, 0
-	for _, fam := range f.fams {
+	for _, fam := range f.Families {
 		t := tallies[fam].figures()
 		all[fam] = t
 		total += t.done
@@ -26,19 +29,19 @@ func (f *farm) table(s *screen, tallies map[family]*tally, elapsed time.Duration
 			fmt.Sprintf("%d/%d", t.done, t.want), failed, ms(t.p50), ms(t.p99))
 	}
 	fmt.Fprintf(&b, "  %s\n", s.dim(fmt.Sprintf("%-8s%-*s %9s", "served by", barWidth+1, "", "share")))
-	for _, n := range f.servers {
+	for _, n := range f.EPS {
 		for _, t := range all {
 			busiest = max(busiest, f.served(all, n.Name()), t.byServer[n.Name()])
 		}
 	}
-	for _, n := range f.servers {
+	for _, n := range f.EPS {
 		count := f.served(all, n.Name())
 		share := 0.0
 		if total > 0 {
 			share = 100 * float64(count) / float64(total)
 		}
 		var each []string
-		for _, fam := range f.fams {
+		for _, fam := range f.Families {
 			each = append(each, fmt.Sprintf("%s %d", fam, all[fam].byServer[n.Name()]))
 		}
 		fmt.Fprintf(&b, "  %-8s%s  %8.1f%%   %s\n", n.Name(), s.green(bar(count, busiest, barWidth)), share, s.dim(strings.Join(each, ", ")))
@@ -50,7 +53,7 @@ func (f *farm) table(s *screen, tallies map[family]*tally, elapsed time.Duration
 	return b.String()
 }
 
-func (f *farm) served(all map[family]figures, server string) (n int) {
+func (f *stage) served(all map[farm.Family]figures, server string) (n int) {
 	for _, t := range all {
 		n += t.byServer[server]
 	}
@@ -81,8 +84,15 @@ func (p *proof) show(s *screen) string {
 	return b.String()
 }
 
-// lastLines is the end of a log.
-func lastLines(log string, n int) string {
-	lines := strings.Split(strings.TrimRight(log, "\n"), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+// books is what the active director counted, in its own words.
+func (f *stage) books(ctx context.Context, s *screen) string {
+	out, err := f.Forward(ctx, 0, "list", "-n", "--stats")
+	if err != nil {
+		return ""
+	}
+	text := "\n  " + f.EDS[0].Name() + "# svm-fwd list -n --stats\n"
+	for line := range strings.Lines(out) {
+		text += "  " + s.dim(strings.TrimRight(line, " \n")) + "\n"
+	}
+	return text + "\n"
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/svm-cluster/svm/bench/farm"
 	"github.com/svm-cluster/svm/bench/netlab"
 )
 
@@ -19,8 +20,11 @@ const (
 	logTail   = 15              // lines of each daemon's log after a failure
 )
 
+// stage is the farm on show.
+type stage struct{ *farm.Farm }
+
 // show runs all topologies and says at the end how it went.
-func show(ctx context.Context, o options, p programs, s *screen) error {
+func show(ctx context.Context, o options, p farm.Programs, s *screen) error {
 	answered, failed := 0, 0
 	var bad []string
 	for _, t := range o.topologies {
@@ -32,14 +36,14 @@ func show(ctx context.Context, o options, p programs, s *screen) error {
 			return exitCode(130)
 		}
 		if err != nil {
-			bad = append(bad, fmt.Sprintf("%s: %v", t.name, err))
+			bad = append(bad, fmt.Sprintf("%s: %v", t.Name, err))
 		}
 	}
 	if len(bad) > 0 {
 		s.print(fmt.Sprintf("%s %d requests answered, %d failed\n", s.red("FAILED"), answered, failed))
 		return errors.New(strings.Join(bad, "\n"))
 	}
-	over := o.topologies[0].name
+	over := o.topologies[0].Name
 	if len(o.topologies) > 1 {
 		over = fmt.Sprintf("%d topologies", len(o.topologies))
 	}
@@ -50,7 +54,7 @@ func show(ctx context.Context, o options, p programs, s *screen) error {
 type result struct{ answered, failed int }
 
 // showOne builds one farm, uses it and takes it away.
-func showOne(ctx context.Context, t topology, o options, p programs, s *screen) (r result, err error) {
+func showOne(ctx context.Context, t farm.Topology, o options, p farm.Programs, s *screen) (r result, err error) {
 	outer := ctx
 	ctx, cancel := context.WithTimeout(ctx, farmLimit)
 	defer cancel()
@@ -64,75 +68,76 @@ func showOne(ctx context.Context, t topology, o options, p programs, s *screen) 
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	f := &farm{topology: t, fams: o.fams, dir: dir, lab: l}
+	f := &stage{&farm.Farm{Lab: l, Topology: t, Families: o.fams, Dir: dir, Programs: p}}
 
-	s.print(fmt.Sprintf("%s  %s, %s\n\n", s.bold(t.name), t, o.scheduler))
+	s.print(fmt.Sprintf("%s  %s, %s\n\n", s.bold(t.Name), t, o.scheduler))
 	s.draw("  building the farm ...\n")
-	config, err := f.raise(ctx, o, p, s)
+	raised, err := f.raise(ctx, o, s)
 	if err == nil {
 		r, err = f.exercise(ctx, o, s)
-		s.print(f.books(ctx, p, s))
+		s.print(f.books(ctx, s))
 	}
 	if err != nil && outer.Err() == nil {
-		s.print(f.logs(logTail))
+		s.print(f.Logs(logTail))
 	}
-	if o.keep && config != "" && outer.Err() == nil {
-		s.print(f.hints(p, config))
+	if o.keep && raised && outer.Err() == nil {
+		s.print(f.hints())
 		<-outer.Done()
 		return r, nil
 	}
 	if err == nil {
-		err = f.lower(ctx, p, config, s)
+		err = f.lower(ctx, s)
 	}
 	if o.verbose {
-		s.print(f.logs(1000))
+		s.print(f.Logs(1000))
 	}
 	s.print("\n")
 	return r, err
 }
 
-// raise builds the farm and starts everything in it.
-func (f *farm) raise(ctx context.Context, o options, p programs, s *screen) (config string, err error) {
-	if err := f.lab.Try(func() { f.build(o.servers) }); err != nil {
-		return "", err
+// raise builds the farm and starts everything in it. There is something to look
+// at as soon as it is built, even when what is in it does not start.
+func (f *stage) raise(ctx context.Context, o options, s *screen) (built bool, err error) {
+	if err := f.Lab.Try(func() { f.Build(o.servers) }); err != nil {
+		return false, err
 	}
-	if err := f.private(); err != nil {
-		return "", err
+	if err := f.Prepare(); err != nil {
+		return false, err
 	}
-	if config, err = f.writeConfig(o.scheduler); err != nil {
-		return "", err
+	if err := f.WriteCluster(farm.Cluster{Services: f.WebServices(o.scheduler)}); err != nil {
+		return false, err
 	}
 	s.print(f.picture(s) + "\n")
 	if o.verbose {
-		text, err := os.ReadFile(config)
+		text, err := os.ReadFile(f.ClusterFile())
 		if err != nil {
-			return "", err
+			return false, err
 		}
 		s.print(string(text) + "\n")
 	}
 	s.draw("  starting servers and directors ...\n")
-	return config, f.start(ctx, p, config)
+	return true, f.Start(ctx)
 }
 
 // exercise sends the requests and then looks for the proofs.
-func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, err error) {
-	tallies := map[family]*tally{}
-	callers := map[family]*caller{}
-	for _, fam := range f.fams {
-		tallies[fam], callers[fam] = newTally(o.requests), newCaller(f, fam)
+func (f *stage) exercise(ctx context.Context, o options, s *screen) (r result, err error) {
+	tallies := map[farm.Family]*tally{}
+	callers := map[farm.Family]*caller{}
+	for _, fam := range f.Families {
+		tallies[fam], callers[fam] = newTally(o.requests), &caller{f.Caller(fam)}
 	}
 	var before counters
-	if err := f.lab.Try(func() { before = f.counters() }); err != nil {
+	if err := f.Lab.Try(func() { before = f.counters() }); err != nil {
 		return r, err
 	}
 	sending, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	var wg sync.WaitGroup
-	for _, fam := range f.fams {
+	for _, fam := range f.Families {
 		wg.Go(func() { callers[fam].run(sending, tallies[fam], workers) })
 	}
 	took := s.watch(&wg, func() string {
-		if f.dead() != nil {
+		if f.Dead() != nil {
 			giveUp()
 		}
 		return f.table(s, tallies, 0)
@@ -141,7 +146,7 @@ func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, er
 	s.print(f.table(s, tallies, took) + "\n")
 
 	var errs []error
-	for _, fam := range f.fams {
+	for _, fam := range f.Families {
 		t := tallies[fam].figures()
 		r.answered += t.done
 		r.failed += t.failed
@@ -152,15 +157,15 @@ func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, er
 	if r.failed > 0 {
 		errs = append(errs, fmt.Errorf("%d requests failed", r.failed))
 	}
-	if err := f.dead(); err != nil {
+	if err := f.Dead(); err != nil {
 		return r, errors.Join(append(errs, err)...)
 	}
 	prove := func(look func() proof) {
-		if ctx.Err() != nil || f.dead() != nil {
+		if ctx.Err() != nil || f.Dead() != nil {
 			return
 		}
 		var p proof
-		if err := f.lab.Try(func() { p = look() }); err != nil {
+		if err := f.Lab.Try(func() { p = look() }); err != nil {
 			p.err = err
 		}
 		s.print(p.show(s))
@@ -169,13 +174,13 @@ func (f *farm) exercise(ctx context.Context, o options, s *screen) (r result, er
 		}
 	}
 	prove(func() proof { return f.proveBypass(before, r.answered) })
-	for _, fam := range f.fams {
+	for _, fam := range f.Families {
 		prove(func() proof { return f.proveFrame(ctx, callers[fam]) })
 		prove(func() proof { return f.proveOwner(ctx, fam) })
 		prove(func() proof { return f.proveBulk(ctx, callers[fam], o.bulk) })
 		prove(func() proof { return f.proveReach(ctx, fam) })
 	}
-	return r, errors.Join(append(errs, ctx.Err(), f.dead())...)
+	return r, errors.Join(append(errs, ctx.Err(), f.Dead())...)
 }
 
 // watch redraws the block until the work is done, and returns how long it took.
@@ -199,12 +204,12 @@ func (s *screen) watch(wg *sync.WaitGroup, block func() string) time.Duration {
 }
 
 // lower stops everything the way an administrator would.
-func (f *farm) lower(ctx context.Context, p programs, config string, s *screen) error {
+func (f *stage) lower(ctx context.Context, s *screen) error {
 	pr := proof{says: "everything ended on request, and the hosts are as they were"}
-	pr.err = f.stop(ctx, p, config)
+	pr.err = f.Stop(ctx)
 	s.print(pr.show(s))
 	if pr.err != nil {
-		s.print(f.logs(logTail))
+		s.print(f.Logs(logTail))
 	}
 	return pr.err
 }

@@ -1,4 +1,4 @@
-package main
+package farm
 
 import (
 	"context"
@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-
-	"github.com/svm-cluster/svm/bench/netlab"
+	"time"
 )
 
 // status is the part of svm-fwd list -j that tells whether traffic can flow.
@@ -40,18 +39,17 @@ func (s *status) unready(role string) string {
 	return strings.Join(lacks, "; ")
 }
 
-// ready waits until the director is in its role and its servers can take
+// Ready waits until the i-th director is in its role and its servers can take
 // connections; of a backup, until it knows where they are.
-func (f *farm) ready(ctx context.Context, p programs, n *netlab.Node, role string) error {
+func (f *Farm) Ready(ctx context.Context, i int) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	lacks := "no answer yet"
-	err := await(ctx, func() bool {
-		if f.dead() != nil {
+	err := Await(ctx, func() bool {
+		if f.Dead() != nil {
 			return true
 		}
-		c := n.Command(ctx, p.fwd, "list", "-j", "--socket", f.socket())
-		out, err := c.Output()
+		out, err := f.Forward(ctx, i, "list", "-j")
 		if err != nil {
 			if ctx.Err() == nil {
 				lacks = err.Error()
@@ -59,18 +57,32 @@ func (f *farm) ready(ctx context.Context, p programs, n *netlab.Node, role strin
 			return false
 		}
 		var s status
-		if err := json.Unmarshal(out, &s); err != nil {
+		if err := json.Unmarshal([]byte(out), &s); err != nil {
 			lacks = fmt.Sprintf("list -j: %v", err)
 			return false
 		}
-		lacks = s.unready(role)
+		lacks = s.unready(Role(i))
 		return lacks == ""
 	})
-	if dead := f.dead(); dead != nil {
+	if dead := f.Dead(); dead != nil {
 		return dead
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("svm-fwd on %s is not ready after %s: %s", n.Name(), readyWithin, lacks)
+		return fmt.Errorf("svm-fwd on %s is not ready after %s: %s", f.EDS[i].Name(), readyWithin, lacks)
 	}
 	return err
+}
+
+// Await polls cond until it is true or the context ends.
+func Await(ctx context.Context, cond func() bool) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	return nil
 }
