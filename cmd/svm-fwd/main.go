@@ -101,6 +101,7 @@ func app(stdout, stderr io.Writer, etc string) *cli.App {
 			doctorCommand(),
 			topCommand(),
 			monitorCommand(),
+			importCommand(),
 			reloadCommand(),
 		},
 	}
