@@ -76,7 +76,7 @@ func (m *Machine) startLeaving(now time.Duration, why leave) {
 	m.leaving = why
 	m.leaveEnd = now + LeaveTime(m.cfg.Interval)
 	m.do(Send{0, m.cfg.Interval})
-	m.setTimer(now + m.cfg.Interval)
+	m.setTimer(min(now+m.cfg.Interval, m.leaveEnd))
 }
 
 func (m *Machine) leaveTick(now time.Duration) {

@@ -21,5 +21,8 @@ func StallLimit(down time.Duration) time.Duration { return max(down, 200*time.Mi
 
 // LeaveTime is how long a director that gives its role away keeps forwarding
 // while nobody has taken it. A backup takes it after its Skew_Time, which is
-// shorter than one interval; the goodbye is repeated once after an interval.
-func LeaveTime(interval time.Duration) time.Duration { return 2*interval + interval/2 }
+// shorter than one interval; the goodbye is repeated once after an interval. A
+// shutdown never waits longer than 5 s.
+func LeaveTime(interval time.Duration) time.Duration {
+	return min(2*interval+interval/2, 5*time.Second)
+}
