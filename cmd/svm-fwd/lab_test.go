@@ -80,7 +80,7 @@ func (f *labFarmNodes) command(args ...string) *netlab.Cmd {
 		f.t.Fatal(err)
 	}
 	c := f.director.Command(context.Background(), exe, args...)
-	c.Env = append(os.Environ(), asCommand+"=/etc")
+	c.Env = append(os.Environ(), asCommand+"=/etc", noRaceSleep)
 	return c
 }
 

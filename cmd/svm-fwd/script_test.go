@@ -116,7 +116,7 @@ func await(ts *testscript.TestScript, done func() bool) {
 
 func svmFwd(ts *testscript.TestScript, neg bool, args []string) {
 	c := exec.Command(ts.Value("exe").(string), args...)
-	c.Env = append(os.Environ(), asCommand+"="+ts.MkAbs("etc"))
+	c.Env = append(os.Environ(), asCommand+"="+ts.MkAbs("etc"), noRaceSleep)
 	c.Dir = ts.Getenv("WORK")
 	c.Stdout, c.Stderr = ts.Stdout(), ts.Stderr()
 	err := c.Run()
