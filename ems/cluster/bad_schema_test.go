@@ -43,7 +43,7 @@ func badValues() []badCase {
 			"8:5: services[0].ports: is missing: want a port from 1 to 65535, a range like 8000-8999, a list of these, or any",
 		}},
 		{"a mapping is wanted", []string{"cluster: shop", "cluster: shop\nha: fast"}, []string{
-			`2:5: ha: want a mapping of vrid, interval, preempt, preempt_delay, key_file, mac, announce, got "fast"`,
+			`2:5: ha: want a mapping of vrid, interval, preempt, preempt_delay, key_file, mac, announce, unicast, checksum, check_ttl, sync_port, track, notify, got "fast"`,
 		}},
 		{"a mapping is wanted in a list", []string{"  - {name: eps2, address: 10.0.2.12}", "  - eps2"}, []string{
 			`6:5: realservers[1]: want a mapping of name, address, address6, device, got "eps2"`,

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -115,6 +116,14 @@ func isFile(s string) bool {
 func requestPath() kind[string] {
 	return textWhere("a path like /healthz, without spaces", func(s string) bool {
 		return strings.HasPrefix(s, "/") && len(s) <= 2048 && !strings.ContainsFunc(s, notVisible)
+	})
+}
+
+// webURL is where a webhook is sent to.
+func webURL() kind[string] {
+	return textWhere("a URL like http://192.168.2.5:8080/role", func(s string) bool {
+		u, err := url.Parse(s)
+		return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && !strings.ContainsFunc(s, notVisible)
 	})
 }
 

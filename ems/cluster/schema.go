@@ -56,6 +56,31 @@ func ha() table[HA] {
 		maybe("key_file", file(), "none, plain VRRPv3", func(h *HA) *string { return &h.KeyFile }),
 		one("mac", choice(InterfaceMAC, VirtualMAC), "interface", func(h *HA) *MACMode { return &h.MAC }),
 		one("announce", duration(time.Second, day, 0), "60s", func(h *HA) *time.Duration { return &h.Announce }),
+		one("unicast", boolean(), "false", func(h *HA) *bool { return &h.Unicast }),
+		one("checksum", choice(PseudoHeader, Plain), "pseudo-header", func(h *HA) *Checksum { return &h.Checksum }),
+		one("check_ttl", boolean(), "true", func(h *HA) *bool { return &h.CheckTTL }),
+		one("sync_port", integer[uint16](1, 65535), "8484", func(h *HA) *uint16 { return &h.SyncPort }),
+		object("track", track(), func(h *HA) *Track { return &h.Track }),
+		object("notify", notify(), func(h *HA) *Notify { return &h.Notify }),
+	}
+}
+
+func track() table[Track] {
+	return table[Track]{
+		one("devices", boolean(), "true", func(t *Track) *bool { return &t.Devices }),
+		one("min_servers", integer(0, 100_000), "0", func(t *Track) *int { return &t.MinServers }),
+		maybe("command", command(), "none", func(t *Track) *[]string { return &t.Command }),
+		one("interval", duration(100*time.Millisecond, day, 0), "2s", func(t *Track) *time.Duration { return &t.Interval }),
+		one("timeout", duration(10*time.Millisecond, day, 0), "1s", func(t *Track) *time.Duration { return &t.Timeout }),
+		one("penalty", integer[uint8](1, 254), "50", func(t *Track) *uint8 { return &t.Penalty }),
+	}
+}
+
+func notify() table[Notify] {
+	return table[Notify]{
+		maybe("command", command(), "none", func(n *Notify) *[]string { return &n.Command }),
+		maybe("webhook", webURL(), "none", func(n *Notify) *string { return &n.Webhook }),
+		one("timeout", duration(10*time.Millisecond, time.Hour, 0), "5s", func(n *Notify) *time.Duration { return &n.Timeout }),
 	}
 }
 

@@ -52,6 +52,36 @@ type HA struct {
 	KeyFile      string        // 64 hex digits, mode 0600; empty: plain VRRPv3
 	MAC          MACMode
 	Announce     time.Duration // how often the active repeats its announcements
+	Unicast      bool          // advertise to the other director's addresses, not to the group
+	Checksum     Checksum      // of IPv4 advertisements
+	CheckTTL     bool          // refuse advertisements that a router passed on
+	SyncPort     uint16        // UDP, of the connections' copy on the server network
+	Track        Track
+	Notify       Notify
+}
+
+// Checksum says what an IPv4 advertisement's checksum covers; both are understood.
+type Checksum string
+
+const (
+	PseudoHeader Checksum = "pseudo-header" // as RFC 9568 has it
+	Plain        Checksum = "plain"         // the advertisement alone, as some routers do
+)
+
+// Track lowers a director's priority when something that it needs is missing.
+type Track struct {
+	Devices           bool     // a client or server device that is down gives the role away
+	MinServers        int      // fewer live servers, over all services, cost Penalty; 0: not watched
+	Command           []string // a program whose failure costs Penalty; empty: none
+	Interval, Timeout time.Duration
+	Penalty           uint8
+}
+
+// Notify tells others of a change of role.
+type Notify struct {
+	Command []string // run with the environment SVM_ROLE, SVM_NODE, SVM_CLUSTER
+	Webhook string   // URL to POST a JSON object to
+	Timeout time.Duration
 }
 
 // MACMode says which MAC address answers for the VIPs.

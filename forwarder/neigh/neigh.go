@@ -129,6 +129,15 @@ func (a *Agent) SetVIPs(vips []netip.Addr, mac [6]byte, active bool) {
 	poke(a.wake)
 }
 
+// Announce starts the series of announcements again, for a director that must win
+// back what another one said. An inactive one announces nothing.
+func (a *Agent) Announce() {
+	a.mu.Lock()
+	a.core.announceAgain(time.Now())
+	a.mu.Unlock()
+	poke(a.wake)
+}
+
 // SetTargets says which real servers to resolve. What is known of those that stay is kept.
 func (a *Agent) SetTargets(servers []netip.Addr) {
 	a.mu.Lock()

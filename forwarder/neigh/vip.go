@@ -59,6 +59,14 @@ func (c *core) announceAfter(v *vip) time.Duration {
 	return c.jitter(c.cfg.Announce)
 }
 
+// announceAgain starts the series again at once.
+func (c *core) announceAgain(now time.Time) {
+	for _, v := range c.vips {
+		v.step, v.next = 0, now
+	}
+	c.early = true
+}
+
 // reannounce starts the series again after one frame could not be sent.
 func (c *core) reannounce(now time.Time) {
 	for _, v := range c.vips {
