@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"time"
 
@@ -109,3 +110,16 @@ func plain(a netip.AddrPort) netip.AddrPort {
 }
 
 func ticks(d time.Duration) int32 { return int32(d / time.Millisecond) }
+
+// age returns how many milliseconds ago t was. A little in the future is now, and
+// much is long ago: more than half a round of the clock.
+func age(t, now flow.Tick) int32 {
+	switch d := t.Until(now); {
+	case d >= 0:
+		return d
+	case d > -60_000:
+		return 0
+	default:
+		return math.MaxInt32
+	}
+}

@@ -143,7 +143,7 @@ func (e *engine) judge(d []byte, now flow.Tick) Reason {
 }
 
 func (e *engine) warnVersion(v byte, now flow.Tick) {
-	if e.warned && uint32(e.warnedAt.Until(now)) < 60_000 {
+	if e.warned && age(e.warnedAt, now) < 60_000 {
 		return
 	}
 	e.warned, e.warnedAt = true, now
@@ -258,7 +258,7 @@ func (e *engine) receiveStatus(s *session, d []byte, now flow.Tick) Reason {
 
 func (e *engine) confirmed(p *parcel, now flow.Tick) {
 	if p.live {
-		e.totals.lag = max(0, p.born.Until(now))
+		e.totals.lag = age(p.born, now)
 		e.totals.worst = max(e.totals.worst, e.totals.lag)
 	}
 }
@@ -272,7 +272,7 @@ func (e *engine) resend(end uint64, wait int32, now flow.Tick) {
 		if wait == 0 {
 			limit = p.wait()
 		}
-		if p.done || p.sent.Until(now) < limit {
+		if p.done || age(p.sent, now) < limit {
 			continue
 		}
 		p.sent = now
@@ -284,42 +284,43 @@ func (e *engine) resend(end uint64, wait int32, now flow.Tick) {
 
 // tick does what is due. Call it every Batch.
 func (e *engine) tick(now flow.Tick) {
-	e.stream.earn(e.ticked.Until(now))
+	e.stream.earn(age(e.ticked, now))
 	e.ticked = now
-	if e.active && !e.whole && e.since.Until(now) >= ticks(e.cfg.Settle) {
+	if e.active && !e.whole && age(e.since, now) >= ticks(e.cfg.Settle) {
 		e.whole = true
 	}
 	s := e.session
 	silence := ticks(e.cfg.Silence)
 	switch {
-	case s != nil && s.heard.Until(now) > silence:
+	case s != nil && age(s.heard, now) > silence:
 		e.end("nothing heard of the peer", now)
 	case s != nil && max(e.out.next, s.said) >= lastNumber:
 		e.end("it is old, keys are renewed", now)
 	}
 	if e.session == nil {
 		e.stream.discard()
-		if e.greeted.Until(now) >= silence/5 {
+		e.mirrored = e.mirrored && age(e.left, now) < freshFor
+		if age(e.greeted, now) >= silence/5 {
 			e.greeted = now
 			e.transmit(e.greeter.write(e.greeter.ready, nonce{}, 0))
 		}
 		return
 	}
-	if !s.confirmed && e.greeted.Until(now) >= silence/20 {
+	if !s.confirmed && age(e.greeted, now) >= silence/20 {
 		e.greeted = now
 		e.transmit(e.greeter.write(s.local, s.remote, helloReady))
 	}
 	e.recheck(s, now)
 	e.resend(e.out.next, 0, now)
 	e.pump(s, now)
-	if e.ack || s.spoke.Until(now) >= silence/10 {
+	if e.ack || age(s.spoke, now) >= silence/10 {
 		e.say(now)
 	}
 }
 
 // recheck compares both sides' names with the configuration.
 func (e *engine) recheck(s *session, now flow.Tick) {
-	if e.checked.Until(now) < recheckGap {
+	if age(e.checked, now) < recheckGap {
 		return
 	}
 	e.checked = now
@@ -354,7 +355,7 @@ func (e *engine) setActive(on bool, now flow.Tick) {
 		return
 	}
 	e.active = on
-	e.whole = on && e.mirrored && (e.session != nil || uint32(e.left.Until(now)) < freshFor)
+	e.whole = on && e.mirrored
 	e.since = now
 	e.mirrored = false
 	e.stream.on = false

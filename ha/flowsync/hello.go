@@ -103,11 +103,11 @@ func (g *greeter) read(d []byte) (from, echo nonce, flags byte, r Reason) {
 func (g *greeter) spare(from, echo nonce, flags byte, now flow.Tick) bool {
 	for i := range g.greeted {
 		x := &g.greeted[i]
-		if x.used && x.nonce == from && x.echo == echo && x.flags == flags && uint32(x.when.Until(now)) < greetedFor {
+		if x.used && x.nonce == from && x.echo == echo && x.flags == flags && age(x.when, now) < greetedFor {
 			return false
 		}
 	}
-	if uint32(g.since.Until(now)) >= greetedFor {
+	if age(g.since, now) >= greetedFor {
 		g.since, g.answers = now, 0
 	}
 	if g.answers++; g.answers > greetMost {
@@ -125,10 +125,9 @@ func (e *engine) greet(d []byte, now flow.Tick) Reason {
 	if r != Accepted {
 		return r
 	}
+	e.totals.greetings++
 	s := e.session
 	switch {
-	case from == g.ready || s != nil && from == s.local:
-		return Mirrored
 	case echo == g.ready:
 		if err := e.begin(from, now); err != nil {
 			e.cfg.Log.Error("flowsync: no session: " + err.Error())

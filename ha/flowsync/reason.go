@@ -13,7 +13,6 @@ const (
 	Replayed         // the number was seen before
 	Beyond           // the number is further ahead than the window
 	Forged           // does not authenticate
-	Mirrored         // our own greeting
 	Greeted          // a greeting that is answered already, or one too many
 	Malformed        // authentic, but can't be read
 	Role             // a record for a director that is itself active
@@ -24,7 +23,7 @@ const (
 
 var reasonNames = [NumReasons]string{
 	"accepted", "size", "version", "kind", "session", "replayed", "beyond", "forged",
-	"mirrored", "greeted", "malformed", "role", "unknown-backend", "no-room",
+	"greeted", "malformed", "role", "unknown-backend", "no-room",
 }
 
 // String returns a name fit for a metric's label.

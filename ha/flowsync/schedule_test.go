@@ -220,6 +220,6 @@ func (s *sim) gather(c *coverage, active int) {
 		c.Replayed += int(t.refused[Replayed])
 		c.Beyond += int(t.refused[Beyond])
 		c.Session += int(t.refused[Session])
-		c.Fatal += int(t.refused[Malformed] + t.refused[Forged] + t.refused[Mirrored] + t.refused[Size] + t.refused[Kind])
+		c.Fatal += int(t.refused[Malformed] + t.refused[Forged] + t.refused[Size] + t.refused[Kind])
 	}
 }

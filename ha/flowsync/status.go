@@ -4,14 +4,14 @@ import "time"
 
 // totals are the engine's counters.
 type totals struct {
-	sessions, clashes, passes          uint64
-	datagramsOut, bytesOut, recordsOut uint64
-	datagramsIn, bytesIn, recordsIn    uint64
-	resent, lost, shed, nameless       uint64
-	removed, sendErrors                uint64
-	refused                            [NumReasons]uint64
-	lag, worst                         int32  // ms
-	changes                            uint64 // of what Changes tells
+	sessions, clashes, passes, greetings uint64
+	datagramsOut, bytesOut, recordsOut   uint64
+	datagramsIn, bytesIn, recordsIn      uint64
+	resent, lost, shed, nameless         uint64
+	removed, sendErrors                  uint64
+	refused                              [NumReasons]uint64
+	lag, worst                           int32  // ms
+	changes                              uint64 // of what Changes tells
 }
 
 // Status is what there is to see. Counters never go back while Sync lives.
@@ -24,9 +24,10 @@ type Status struct {
 	Synced     bool // we, a backup, have the peer's whole table
 	Whole      bool // we, the active, know all connections that live
 
-	Sessions uint64 // begun
-	Clashes  uint64 // times that both directors were seen active
-	Passes   uint64 // walks through the whole table to make up for something
+	Greetings uint64 // authentic ones that arrived
+	Sessions  uint64 // begun
+	Clashes   uint64 // times that both directors were seen active
+	Passes    uint64 // walks through the whole table to make up for something
 
 	DatagramsOut, BytesOut, RecordsOut uint64
 	DatagramsIn, BytesIn, RecordsIn    uint64
@@ -50,7 +51,7 @@ func (e *engine) describe() Status {
 	t := &e.totals
 	st := Status{
 		Active: e.active, Whole: e.active && e.whole,
-		Sessions: t.sessions, Clashes: t.clashes, Passes: t.passes,
+		Greetings: t.greetings, Sessions: t.sessions, Clashes: t.clashes, Passes: t.passes,
 		DatagramsOut: t.datagramsOut, BytesOut: t.bytesOut, RecordsOut: t.recordsOut,
 		DatagramsIn: t.datagramsIn, BytesIn: t.bytesIn, RecordsIn: t.recordsIn,
 		Resent: t.resent, SendErrors: t.sendErrors, Lost: t.lost, Shed: t.shed, Nameless: t.nameless,

@@ -79,7 +79,7 @@ func (t *stream) reset() {
 
 // earn adds what ms milliseconds are worth to the budgets.
 func (t *stream) earn(ms int32) {
-	ms = max(0, min(ms, burst))
+	ms = min(ms, burst)
 	rate := int64(t.cfg.Rate)
 	most := max(rate*burst/1000, 2*maxDatagram)
 	got := rate*int64(ms) + t.rest
@@ -261,14 +261,14 @@ func (e *engine) walk(s *session, now flow.Tick) {
 		w.on, w.left, w.audit, w.begun, w.want = true, t.slots, false, false, s.peerWant
 		e.totals.passes++
 	case !w.on:
-		if uint32(w.ended.Until(now)) < uint32(ticks(t.cfg.Audit))/8 {
+		if age(w.ended, now) < ticks(t.cfg.Audit)/8 {
 			return
 		}
 		w.on, w.left, w.audit, w.begun, w.due = true, t.slots, true, false, 0
 	}
 	most := w.left
 	if w.audit {
-		w.due += int64(t.slots) * int64(max(0, min(t.before.Until(now), 100)))
+		w.due += int64(t.slots) * int64(min(age(t.before, now), 100))
 		most = min(most, int(w.due/int64(ticks(t.cfg.Audit))))
 		w.due -= int64(most) * int64(ticks(t.cfg.Audit))
 	}
@@ -314,7 +314,7 @@ func (e *engine) passFlags() (f byte) {
 func (e *engine) rescan(now flow.Tick) {
 	t := &e.stream
 	c := &t.scan
-	c.due += int64(t.slots) * int64(max(0, min(t.before.Until(now), 100)))
+	c.due += int64(t.slots) * int64(min(age(t.before, now), 100))
 	period := int64(ticks(t.cfg.Scan))
 	n := min(int(c.due/period), t.slots)
 	c.due -= int64(n) * period
