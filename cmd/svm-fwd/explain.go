@@ -17,7 +17,7 @@ func explainCommand() *cli.Command {
 			&cli.StringFlag{Name: "src", Usage: "`ADDRESS:PORT` of the client; IPv6 as [ADDRESS]:PORT; without a port, some port", Required: true},
 			&cli.StringFlag{Name: "dst", Usage: "`VIP:PORT` that the packet is for", Required: true},
 			&cli.StringFlag{Name: "proto", Usage: "`PROTOCOL`: tcp or udp", Value: "tcp"},
-			&cli.StringFlag{Name: "flags", Usage: "TCP `FLAGS` by letter, such as S, A, FA or R", Value: "S"},
+			&cli.StringFlag{Name: "flags", Usage: "TCP `FLAGS` by letter, such as S, A, FA or R (default: S)"},
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {

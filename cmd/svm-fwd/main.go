@@ -101,6 +101,8 @@ func app(stdout, stderr io.Writer, etc string) *cli.App {
 			doctorCommand(),
 			topCommand(),
 			monitorCommand(),
+			saveCommand(),
+			restoreCommand(),
 			importCommand(),
 			reloadCommand(),
 		},

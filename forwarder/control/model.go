@@ -91,6 +91,8 @@ type Server struct {
 	Why string `json:"why,omitempty"`
 	// Check is the last result of the health check, empty without one.
 	Check string `json:"check,omitempty"`
+	// Runtime is what an operator changed at run time, as the actions that do it again.
+	Runtime []ServerAction `json:"runtime,omitempty"`
 }
 
 // Connection is one entry of the connection table.

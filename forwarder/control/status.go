@@ -98,6 +98,12 @@ func (c *Control) serverStatus(conf *cluster.Service, st *serverState, checks ma
 		Upper: st.conf.Upper, Lower: st.conf.Lower, Active: load.Active(), Inactive: load.Inactive(),
 		Traffic: trafficOf(st.record.stats), Check: checks[targetKey(conf, st.conf.Name)],
 	}
+	if st.override.weight >= 0 {
+		v.Runtime = append(v.Runtime, ServerAction{Service: conf.Name, Server: v.Name, Action: "weight", Weight: st.override.weight})
+	}
+	if st.override.action != "" {
+		v.Runtime = append(v.Runtime, ServerAction{Service: conf.Name, Server: v.Name, Action: st.override.action})
+	}
 	if st.override.action == "drain" {
 		v.Weight = 0
 	}
