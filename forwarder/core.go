@@ -13,6 +13,7 @@ import (
 // Core decides about batches of frames. One worker uses it; the table is shared.
 type Core struct {
 	table *flow.Table
+	feed  *flow.Feed // of what changes in it; may be nil
 	snap  *Snapshot // of the current batch
 	now   flow.Tick // of the current batch
 	flow  sched.Flow
@@ -21,6 +22,7 @@ type Core struct {
 
 	packets [pktio.BatchSize]frame.Packet
 	hashes  [pktio.BatchSize]uint64
+	slots   [pktio.BatchSize]uint32 // where the table probably has them
 	reasons [pktio.BatchSize]Reason
 }
 
@@ -34,7 +36,8 @@ func NewCore(table *flow.Table) *Core { return &Core{table: table} }
 func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.Tick) {
 	c.snap, c.now = s, now
 	servers.N, clients.N = 0, 0
-	// Three passes, so that the table's lines are fetched side by side.
+	// Passes, so that the table's lines are fetched side by side: first those of its
+	// directory, then those of the entries.
 	for i := range rx.N {
 		f := &rx.Frames[i]
 		p := &c.packets[i]
@@ -43,24 +46,17 @@ func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.
 			fault = frame.FaultVLAN
 		}
 		c.reasons[i] = Reason(fault)
-		if fault == frame.OK {
-			c.hashes[i] = c.table.Hash(&p.Key)
-		}
+		// Of a frame with a fault this is the hash of anything, and does no harm.
+		c.hashes[i] = c.table.Hash(&p.Key)
 	}
-	sink := uint64(0)
-	for i := range rx.N {
-		if c.reasons[i] == Reason(frame.OK) {
-			sink += c.table.Touch(c.hashes[i])
-		}
-	}
-	c.sink += sink
+	c.sink += c.table.Guess(c.hashes[:rx.N], c.slots[:rx.N])
 	for i := range rx.N {
 		f := &rx.Frames[i]
 		reason := c.reasons[i]
 		if reason == Reason(frame.OK) {
 			p := &c.packets[i]
 			var b *Backend
-			b, reason = c.decide(p, c.hashes[i])
+			b, reason = c.decide(p, c.hashes[i], c.slots[i])
 			switch reason.Verdict() {
 			case Forward:
 				frame.Rewrite(f.Eth(), &b.Addresses)
@@ -79,12 +75,12 @@ func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.
 
 // decide finds the backend of a packet. The backend is nil unless the packet is
 // forwarded.
-func (c *Core) decide(p *frame.Packet, h uint64) (*Backend, Reason) {
+func (c *Core) decide(p *frame.Packet, h uint64, slot uint32) (*Backend, Reason) {
 	if !c.snap.Active {
 		return nil, Standby
 	}
 	b, reason := (*Backend)(nil), Reason(0)
-	if e, ok := c.table.Lookup(&p.Key, h); ok {
+	if e, ok := c.table.LookupAt(&p.Key, h, slot); ok {
 		b, reason = c.known(p, e)
 	}
 	if reason == 0 {
@@ -118,8 +114,11 @@ func (c *Core) known(p *frame.Packet, e flow.Entry) (*Backend, Reason) {
 		return resolved(b, Related)
 	}
 	if next != state {
-		if c.table.Update(&e, e.Meta.With(next), c) && next.Confirmed() && b.Service.Persistence != 0 {
-			c.keepTemplate(p, b)
+		if c.table.Update(&e, e.Meta.With(next), c) {
+			c.tell(e)
+			if next.Confirmed() && b.Service.Persistence != 0 {
+				c.keepTemplate(p, b)
+			}
 		}
 		c.table.Extend(e, c.deadline(next))
 	} else if t := &c.snap.Timeouts; left < int32(t.idle[state]) || left > int32(t.lease[state]) {

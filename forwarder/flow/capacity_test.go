@@ -2,13 +2,14 @@ package flow
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/svm-cluster/svm/forwarder/frame"
 )
 
 // A table for a million connections must take a million, whatever the hash's
-// seed: eight slots a bucket, the emptier of two and a third one leave that much room.
+// seed: eight slots a bucket and the emptiest of four leave that much room.
 func TestCapacity(t *testing.T) {
 	const million = 1_000_000
 	sizes := []int{1, 7, 64, 1000, 65536}
@@ -102,20 +103,24 @@ func TestBounds(t *testing.T) {
 
 // With both buckets of a key taken, expired entries there make room at once.
 func TestReclaim(t *testing.T) {
-	table := newTable(t, 20, 100)
+	table := newTable(t, 100, 100)
 	l := &ledger{}
 	insert := func(k frame.Key, deadline, now Tick) Result {
 		_, r := table.Insert(&k, table.Hash(&k), MakeMeta(Established, 1), deadline, now, l)
 		return r
 	}
 	var same []frame.Key
-	for n := 0; len(same) < 2*bucketSlots+2; n++ {
+	want := table.buckets(12345)
+	slices.Sort(want[:])
+	for n := 0; len(same) < 4*bucketSlots+2; n++ {
 		k := testKey(n)
-		if h := table.Hash(&k); table.bucket1(h) < 2 && table.bucket2(h) < 2 { // the third follows the first
+		got := table.buckets(table.Hash(&k))
+		slices.Sort(got[:])
+		if got == want {
 			same = append(same, k)
 		}
 	}
-	for i, k := range same[:2*bucketSlots] {
+	for i, k := range same[:4*bucketSlots] {
 		deadline := Tick(5000)
 		if i%4 == 0 {
 			deadline = 1000
@@ -124,15 +129,15 @@ func TestReclaim(t *testing.T) {
 			t.Fatalf("key %d: %v", i, r)
 		}
 	}
-	if r := insert(same[16], 9000, 999); r != Full {
+	if r := insert(same[32], 9000, 999); r != Full {
 		t.Errorf("nothing expired: %v, want Full", r)
 	}
 	consistent(t, table, l)
-	if r := insert(same[16], 9000, 1000); r != Inserted {
-		t.Errorf("four expired: %v, want Inserted", r)
+	if r := insert(same[32], 9000, 1000); r != Inserted {
+		t.Errorf("eight expired: %v, want Inserted", r)
 	}
-	if got := consistent(t, table, l); len(got) != 13 {
-		t.Errorf("%d entries, want 16 - 4 + 1", len(got))
+	if got := consistent(t, table, l); len(got) != 25 {
+		t.Errorf("%d entries, want 32 - 8 + 1", len(got))
 	}
 }
 

@@ -86,7 +86,7 @@ func TestRepairRemovesSecondCopies(t *testing.T) {
 	k := testKey(1)
 	h := table.Hash(&k)
 	e, _ := table.Insert(&k, h, MakeMeta(Established, 1), 10, 0, l)
-	for _, b := range []uint64{table.bucket1(h), table.bucket2(h)} {
+	for _, b := range table.buckets(h) {
 		for j := range uint64(bucketSlots) {
 			i := b*bucketSlots + j
 			table.slots[i] = table.slots[e.Slot]

@@ -72,27 +72,27 @@ func (t *Table) settle(k *frame.Key, h uint64, e Entry, l Ledger) (Entry, Result
 	return e, Inserted
 }
 
-// reserve takes a free slot: in the emptier of the first two buckets, or the third.
+// reserve takes a free slot in the emptier of the first two buckets, or the
+// emptiest of all four when those two are nearly full.
 func (t *Table) reserve(h uint64) (uint64, bool) {
+	buckets := t.buckets(h)
 	for {
-		b := t.bucket1(h)
-		w := atomic.LoadUint64(&t.dir[b])
-		free := freeBytes(w)
-		b2 := t.bucket2(h)
-		w2 := atomic.LoadUint64(&t.dir[b2])
-		if free2 := freeBytes(w2); bits.OnesCount64(free2) > bits.OnesCount64(free) {
-			b, w, free = b2, w2, free2
-		}
-		if free == 0 {
-			b = bucket3(t.bucket1(h))
-			w = atomic.LoadUint64(&t.dir[b])
-			if free = freeBytes(w); free == 0 {
-				return 0, false
+		var best, word, free uint64
+		for i, b := range buckets {
+			if i == 2 && bits.OnesCount64(free) > 1 {
+				break
+			}
+			w := atomic.LoadUint64(&t.dir[b])
+			if f := freeBytes(w); i == 0 || bits.OnesCount64(f) > bits.OnesCount64(free) {
+				best, word, free = b, w, f
 			}
 		}
+		if free == 0 {
+			return 0, false
+		}
 		at := uint64(bits.TrailingZeros64(free)) &^ 7
-		if atomic.CompareAndSwapUint64(&t.dir[b], w, w|reserved<<at) {
-			return b*bucketSlots + at/8, true
+		if atomic.CompareAndSwapUint64(&t.dir[best], word, word|reserved<<at) {
+			return best*bucketSlots + at/8, true
 		}
 	}
 }

@@ -48,6 +48,7 @@ const (
 // nonce (8), buckets (8), seed (48), 8 spare, boot ID (64, filled up with zeros).
 type memory struct {
 	raw  []byte
+	all  []byte // what was mapped; raw is part of it
 	file *os.File
 	old  string // why nothing of what the file held before is there, if anything was
 }
@@ -60,7 +61,7 @@ func New(cfg Config) (*Table, Origin, error) {
 	if len(cfg.BootID) > 64 {
 		return nil, Origin{}, fmt.Errorf("flow: boot ID of %d bytes: want at most 64", len(cfg.BootID))
 	}
-	n := (uint64(cfg.Capacity)*10/7/bucketSlots + 2 + 1) &^ 1 // even: buckets have neighbours
+	n := (uint64(cfg.Capacity)*10/7/bucketSlots + 16) &^ 7 // whole lines of the directory
 	dirBytes := (n*8 + pageBytes - 1) / pageBytes * pageBytes
 	size := pageBytes + dirBytes + n*bucketSlots*slotBytes
 	m, err := mapMemory(cfg.Path, int(size))
@@ -94,12 +95,16 @@ func New(cfg Config) (*Table, Origin, error) {
 // mapMemory maps size bytes: of the file when there is a path, else anonymous.
 func mapMemory(path string, size int) (*memory, error) {
 	if path == "" {
-		raw, err := syscall.Mmap(-1, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		const huge = 2 << 20
+		all, err := syscall.Mmap(-1, 0, size+huge, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		if err != nil {
 			return nil, err
 		}
-		_ = syscall.Madvise(raw, syscall.MADV_HUGEPAGE) // fewer TLB misses; fine without
-		return &memory{raw: raw}, nil
+		// Huge pages from the start on, where the directory is: fewer TLB misses. The
+		// rest of what was mapped is never touched and costs nothing. Fine without.
+		start := -int(uintptr(unsafe.Pointer(unsafe.SliceData(all)))) & (huge - 1)
+		_ = syscall.Madvise(all, syscall.MADV_HUGEPAGE)
+		return &memory{raw: all[start : start+size], all: all}, nil
 	}
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
@@ -109,7 +114,7 @@ func mapMemory(path string, size int) (*memory, error) {
 		m, err := mapFile(f, size)
 		if err == nil && !standsAt(f, path) {
 			// Its last owner removed it between our open and our lock.
-			err = errors.Join(syscall.Munmap(m.raw), f.Close())
+			err = errors.Join(syscall.Munmap(m.all), f.Close())
 			if err == nil {
 				continue
 			}
@@ -157,6 +162,7 @@ func mapFile(f *os.File, size int) (*memory, error) {
 		return nil, err
 	}
 	m.raw, err = syscall.Mmap(int(f.Fd()), 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	m.all = m.raw
 	return m, err
 }
 
@@ -232,7 +238,7 @@ func (t *Table) Reset() {
 // unless discard is set. Nobody may use the table after.
 func (t *Table) Close(discard bool) error {
 	t.dir, t.slots = nil, nil
-	err := syscall.Munmap(t.mem.raw)
+	err := syscall.Munmap(t.mem.all)
 	if f := t.mem.file; f != nil {
 		if discard {
 			err = errors.Join(err, os.Remove(f.Name()))

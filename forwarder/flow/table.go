@@ -2,12 +2,13 @@
 // shared by all workers and readers.
 //
 // Shape. A bucket is eight slots of 64 bytes and one directory word that holds a
-// byte per slot: 0 free, 1 being written, else a tag of the key's hash. A key
-// may stand in one of two buckets; a new one goes to the emptier, and only if both
-// are full to the neighbour of the first, whose directory word lies beside the
-// first's. (Two alone leave about one key in five million without room.) The directory
-// (1.4 MB for a million connections) stays in the processor's cache, so a look-up
-// costs one line of memory: that of the entry itself.
+// byte per slot: 0 free, 1 being written, else a tag of the key's hash. Eight
+// directory words are a line of memory. A key may stand in one of two buckets
+// within one such line, and a new one goes to the emptier; only when both are
+// nearly full two more, in another line, are considered (for less than one key in
+// a hundred of a full table). The directory (1.4 MB for a million connections)
+// stays in the processor's cache, so a look-up costs one line of memory: that of
+// the entry itself.
 //
 // Concurrency. A slot belongs to whoever turned its directory byte from 0 to 1;
 // the owner writes the key, then the tag, then Meta, which makes the entry live.
@@ -20,6 +21,7 @@ package flow
 import (
 	"math/bits"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/svm-cluster/svm/forwarder/frame"
 )
@@ -97,29 +99,34 @@ func (t *Table) HalfOpen() (n, bound int) {
 // Buckets returns how many buckets Sweep walks through.
 func (t *Table) Buckets() int { return int(t.n) }
 
-func (t *Table) bucket1(h uint64) uint64 {
-	b, _ := bits.Mul64(h, t.n)
+// buckets returns the four places where a key may stand, in the order of look-up.
+// The directory words of the first two share a cache line, as do those of the
+// last two.
+func (t *Table) buckets(h uint64) [4]uint64 {
+	b, c := bucketOf(h, t.n), bucketOf(bits.RotateLeft64(h, 32)*0x9e3779b97f4a7c15, t.n)
+	d := beside(h)
+	return [4]uint64{b, b ^ d, c, c ^ d}
+}
+
+func bucketOf(h, n uint64) uint64 {
+	b, _ := bits.Mul64(h, n)
 	return b
 }
 
-func (t *Table) bucket2(h uint64) uint64 {
-	b, _ := bits.Mul64(bits.RotateLeft64(h, 32)*0x9e3779b97f4a7c15, t.n)
-	return b
-}
-
-// bucket3 takes what finds no room in the first two.
-func bucket3(b1 uint64) uint64 { return b1 ^ 1 }
-
-// buckets returns all places where a key may stand, in the order of look-up.
-func (t *Table) buckets(h uint64) [3]uint64 {
-	b := t.bucket1(h)
-	return [3]uint64{b, t.bucket2(h), bucket3(b)}
-}
+// beside returns 1, 3, 5 or 7: how far apart in a line of the directory two words
+// stand.
+func beside(h uint64) uint64 { return h>>16&6 | 1 }
 
 const ones = 0x0101010101010101
 
-// tagOf spreads the hash's low bits over 2..255, repeated in every byte.
-func tagOf(h uint64) uint64 { return (2 + (h&0xffff)*254>>16) * ones }
+// tagOf makes the hash's low byte 2 to 255, repeated in every byte.
+func tagOf(h uint64) uint64 {
+	tag := h & 0xff
+	if tag < 2 { // a conditional move
+		tag += 2
+	}
+	return tag * ones
+}
 
 // match returns a word with the top bit set in every byte of dir that equals the
 // tag. A byte right above a match may be set by mistake; the key decides.
@@ -128,32 +135,55 @@ func match(dir, tag uint64) uint64 {
 	return (x - ones) &^ x & (ones << 7)
 }
 
-// Touch reads what Lookup of the same hash will need, so that the memory of many
-// look-ups is fetched side by side. The result means nothing, but must be used.
-func (t *Table) Touch(h uint64) uint64 {
-	tag := tagOf(h)
-	b := t.bucket1(h)
-	m := match(atomic.LoadUint64(&t.dir[b]), tag)
-	if m == 0 {
-		b = t.bucket2(h)
-		m = match(atomic.LoadUint64(&t.dir[b]), tag)
-		if m == 0 {
-			return 0 // the third is not worth the time
-		}
+// Guess fills in for each hash the slot where its key most probably stands, and
+// fetches all their memory side by side, so that LookupAt finds it in the cache.
+// slots is as long as hashes. The result means nothing, but must be used.
+//
+// No branch here depends on the table's contents: one that is predicted wrongly
+// would cost as much as the memory.
+func (t *Table) Guess(hashes []uint64, slots []uint32) (sink uint64) {
+	// Without bounds checks: a bucket is below n by the way it is computed.
+	dir, n := unsafe.Pointer(unsafe.SliceData(t.dir)), t.n
+	slots = slots[:len(hashes)]
+	// Loops as short as this first one and the last one keep dozens of reads under
+	// way at once, the longer one between them only a few: it must find its memory
+	// in the cache.
+	for _, h := range hashes {
+		sink += atomic.LoadUint64((*uint64)(unsafe.Add(dir, bucketOf(h, n)*8)))
 	}
-	return atomic.LoadUint64(&t.slots[b*bucketSlots+uint64(bits.TrailingZeros64(m))/8][wordMeta])
+	for i, h := range hashes {
+		tag := tagOf(h)
+		b, d := bucketOf(h, n), beside(h)
+		m := match(atomic.LoadUint64((*uint64)(unsafe.Add(dir, b*8))), tag)
+		m2 := match(atomic.LoadUint64((*uint64)(unsafe.Add(dir, (b^d)*8))), tag)
+		other := (m|-m)>>63 - 1 // all ones if nothing matches in the first
+		b ^= d & other
+		m |= m2 & other
+		slots[i] = uint32(b*bucketSlots + uint64(bits.TrailingZeros64(m))>>3&(bucketSlots-1))
+	}
+	base := unsafe.Pointer(unsafe.SliceData(t.slots))
+	for _, slot := range slots {
+		sink += atomic.LoadUint64((*uint64)(unsafe.Add(base, uintptr(slot)*slotBytes+wordMeta*8)))
+	}
+	return sink
+}
+
+// LookupAt is Lookup for which slot is a guess.
+func (t *Table) LookupAt(k *frame.Key, h uint64, slot uint32) (Entry, bool) {
+	if e, ok := t.at(k, uint64(slot)); ok {
+		return e, true
+	}
+	return t.Lookup(k, h)
 }
 
 // Lookup finds a key. h is its Hash.
 func (t *Table) Lookup(k *frame.Key, h uint64) (Entry, bool) {
-	b := t.bucket1(h)
-	if e, ok := t.find(k, h, b); ok {
-		return e, true
+	for _, b := range t.buckets(h) {
+		if e, ok := t.find(k, h, b); ok {
+			return e, true
+		}
 	}
-	if e, ok := t.find(k, h, t.bucket2(h)); ok {
-		return e, true
-	}
-	return t.find(k, h, bucket3(b))
+	return Entry{}, false
 }
 
 func (t *Table) find(k *frame.Key, h, b uint64) (Entry, bool) {

@@ -39,7 +39,7 @@ func parse6(eth []byte, p *Packet) Fault {
 	p.L4 = EthLen + 40
 	next := ip[6]
 	if next == ProtoTCP || next == ProtoUDP {
-		return parseL4(eth, p, next)
+		return parseL4(eth[p.L4:p.End], p, next)
 	}
 	return p.walk(eth, next)
 }
@@ -58,7 +58,7 @@ func (p *Packet) walk(eth []byte, next uint8) Fault {
 		// An atomic fragment (offset 0, no more to come) is a whole packet (RFC 6946).
 		p.First, p.FragID = w.more, w.id
 	}
-	return parseL4(eth, p, w.next)
+	return parseL4(eth[p.L4:p.End], p, w.next)
 }
 
 // walker moves along a chain of extension headers.

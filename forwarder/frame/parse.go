@@ -85,7 +85,7 @@ func etherFault(eth []byte) Fault {
 
 // parse4 reads an IPv4 packet (RFC 791). len(eth) >= EthLen+20.
 func parse4(eth []byte, p *Packet) Fault {
-	ip := eth[EthLen:]
+	ip := (*[20]byte)(eth[EthLen:])
 	ihl := int(ip[0]&0xf) * 4
 	if ip[0]>>4 != 4 || ihl < 20 {
 		return FaultIPHeader
@@ -94,13 +94,14 @@ func parse4(eth []byte, p *Packet) Fault {
 	if total < ihl {
 		return FaultIPHeader
 	}
-	if total > len(ip) {
+	end, at := EthLen+total, EthLen+ihl
+	if end > len(eth) {
 		return FaultIPLength
 	}
 	p.V6 = false
 	p.First = false
-	p.End = EthLen + total
-	p.L4 = EthLen + ihl
+	p.End = end
+	p.L4 = at
 	p.Key.SrcHi = 0
 	p.Key.SrcLo = mapped | uint64(be32(ip[12:]))
 	p.Key.DstHi = 0
@@ -112,7 +113,7 @@ func parse4(eth []byte, p *Packet) Fault {
 		}
 		p.First, p.FragID = true, id
 	}
-	return parseL4(eth, p, ip[9])
+	return parseL4(eth[at:end], p, ip[9])
 }
 
 // parseLater makes the key of a fragment that is not the first: IPv4 tells packets
@@ -125,9 +126,9 @@ func parseLater(p *Packet, id uint32, proto uint8) Fault {
 	return OK
 }
 
-// parseL4 reads the transport header at p.L4. Addresses, End and First are set.
-func parseL4(eth []byte, p *Packet, proto uint8) Fault {
-	l4 := eth[p.L4:p.End]
+// parseL4 reads the transport header at the beginning of l4, which ends with the
+// packet. All but Key.Tail, Kind and Flags is set.
+func parseL4(l4 []byte, p *Packet, proto uint8) Fault {
 	switch proto {
 	case ProtoTCP:
 		if len(l4) < 20 {
