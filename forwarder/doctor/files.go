@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/svm-cluster/svm/ems/cluster"
@@ -78,7 +79,11 @@ func (r *report) stateFile(h *host, f *cluster.Forwarding) {
 		}
 		r.warn("state_file", remedy, "%s has %d MiB free for %s, but %d connections take %d: they would not outlive a crash", d.mount, d.free>>20, f.StateFile, f.Connections, need>>20+1)
 	case !d.tmpfs:
-		r.warn("state_file", fmt.Sprintf("# set forwarding.state_file in %s to a path below /run", r.file),
+		remedy := fmt.Sprintf("# set forwarding.state_file in %s to a path below /run", r.file)
+		if dir := filepath.Dir(f.StateFile); strings.HasPrefix(dir, "/run/") { // as in some containers
+			remedy = fmt.Sprintf("mkdir -p %[1]s && mount -t tmpfs -o mode=0755,size=%[2]dM svm %[1]s", quote(dir), (need+need/4)>>20+1)
+		}
+		r.warn("state_file", remedy,
 			"%s is on a disk: every change of a connection would be written to it some time", f.StateFile)
 	default:
 		r.ok("state_file", "%s is in memory, with room for %d connections", f.StateFile, f.Connections)

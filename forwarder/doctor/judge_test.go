@@ -136,7 +136,7 @@ func TestJudge(t *testing.T) {
 		{"key for all", func(h *host) { h.key.mode = 0o644 },
 			[]string{"fail key_file: chmod 0600 /etc/svm/ha.key"}, ""},
 		{"no disk wanted", func(h *host) { h.state = stateDir{mount: "/", size: 1 << 40, free: 1 << 39} },
-			[]string{"warn state_file: # set forwarding.state_file in c.yaml to a path below /run"}, ""},
+			[]string{"warn state_file: mkdir -p /run/svm && mount -t tmpfs -o mode=0755,size=111M svm /run/svm"}, "on a disk"},
 		{"small tmpfs", func(h *host) { h.state = stateDir{mount: "/run", tmpfs: true, size: 64 << 20, free: 60 << 20} },
 			[]string{"warn state_file: mount -o remount,size=93M /run"}, "60 MiB free"},
 		{"can't be read", func(h *host) { h.errs = []error{errors.New("list the routes: no")} },
