@@ -50,6 +50,9 @@ const (
 	ChecksumPseudoHeader Checksum = iota
 	// ChecksumPlain is what RFC 9568 section 5.2.8 says, and Cisco and Juniper do.
 	ChecksumPlain
+	// ChecksumGroup has the group's address in the pseudo-header of unicast packets
+	// too: what keepalived up to 1.3.6 did, and does with old_unicast_checksum.
+	ChecksumGroup
 )
 
 // Append appends the packet without a seal to b: the payload of an IP packet
@@ -78,8 +81,11 @@ func (a *Advert) appendBody(b []byte) []byte {
 func finish(b []byte, src, dst netip.Addr, form Checksum) {
 	b[6], b[7] = 0, 0
 	s := sum(0, b)
-	if form == ChecksumPseudoHeader || dst.Is6() {
+	switch {
+	case dst.Is6() || form == ChecksumPseudoHeader:
 		s += pseudo(src, dst, len(b))
+	case form == ChecksumGroup:
+		s += pseudo(src, Group4(), len(b))
 	}
 	binary.BigEndian.PutUint16(b[6:], fold(s))
 }

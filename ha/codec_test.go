@@ -42,7 +42,7 @@ func TestRoundTrip(t *testing.T) {
 		{Advert{VRID: 1, Priority: 0, Interval: Centisecond, Addrs: adv4.Addrs}, src4, Group4()},
 		{Advert{VRID: 255, Priority: 255, Interval: MaxInterval, Addrs: adv4.Addrs}, src4, Group4()},
 	} {
-		for _, form := range []Checksum{ChecksumPseudoHeader, ChecksumPlain} {
+		for _, form := range []Checksum{ChecksumPseudoHeader, ChecksumPlain, ChecksumGroup} {
 			got, why := parsePlain(tt.a.Append(nil, tt.src, tt.dst, form), tt.src, tt.dst)
 			if why != OK || got.String() != tt.a.String() {
 				t.Errorf("form %d: %v %v, want %v", form, got, why, tt.a)

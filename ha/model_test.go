@@ -178,6 +178,10 @@ func (w *model) step(i int, ev Event) {
 			n.active = false
 		case Send:
 			w.send(i, a)
+		case Left:
+			w.handle(modelEvent{node: i, gen: n.gen, what: 'd'})
+			w.plan(modelEvent{at: w.now + time.Duration(w.r.Int64N(6*int64(n.cfg.Interval))), node: i, what: 's'})
+			return
 		}
 	}
 	if s, _ := n.m.State(); (s == Active) != n.active {
@@ -243,7 +247,7 @@ func (w *model) mischief(until time.Duration) {
 		if n.m == nil {
 			continue
 		}
-		switch w.r.IntN(7) {
+		switch w.r.IntN(9) {
 		case 0, 1:
 			w.plan(modelEvent{at: w.now, node: i, gen: n.gen, what: 'd'})
 			w.plan(modelEvent{at: w.now + time.Duration(w.r.Int64N(6*interval)), node: i, what: 's'})
@@ -256,6 +260,10 @@ func (w *model) mischief(until time.Duration) {
 			w.step(i, Release{})
 		case 6:
 			w.step(i, Track{Delta: w.r.IntN(100) - 50})
+		case 7:
+			w.step(i, Track{Fault: "a link"})
+		case 8:
+			w.step(i, Leave{})
 		}
 	}
 	w.run(max(until, w.now))
@@ -270,6 +278,11 @@ func checkModel(seed uint64, keep bool) (*model, error) {
 	// of before may be under way for as long as the delay.
 	calm := w.now + 20*interval
 	w.run(calm)
+	for i, n := range w.nodes {
+		if n.m != nil && n.m.track.Fault != "" {
+			w.step(i, Track{})
+		}
+	}
 	w.rough = false
 	w.run(w.now + w.delay)
 	w.noneSince, w.manySince, w.noneWorst, w.manyWorst = 0, 0, 0, 0

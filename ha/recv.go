@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -12,7 +13,7 @@ import (
 // recv waits for the next packet of one path. An error is final.
 func (t *raw) recv(path int) (packet, error) {
 	s := &t.sockets[path]
-	buf, oob := make([]byte, 2048), make([]byte, 256)
+	buf, oob := s.buf, s.oob
 	for {
 		var n, oobn int
 		var from unix.Sockaddr
@@ -37,6 +38,7 @@ func (t *raw) recv(path int) (packet, error) {
 			ok = p.read4(buf[:n])
 		}
 		if ok {
+			p.data = bytes.Clone(p.data)
 			return p, nil
 		}
 	}

@@ -21,7 +21,8 @@ type packet struct {
 }
 
 // transport sends and receives VRRP's IP protocol on the runner's paths. recv
-// blocks until a packet or close; the others are for one goroutine.
+// blocks until a packet or close, and is for one goroutine a path; the others
+// are for one goroutine.
 type transport interface {
 	send(path int, dst netip.Addr, b []byte) error
 	recv(path int) (packet, error)
@@ -41,6 +42,8 @@ type rawSocket struct {
 	device string
 	index  int
 	info   []byte // control message with our source address and device
+	buf    []byte // of recv, which one goroutine calls for each path
+	oob    []byte
 }
 
 func openRaw(r *Runner) (transport, error) {
@@ -119,6 +122,7 @@ func openSocket(p *path, dev *net.Interface) (s rawSocket, err error) {
 		s.info = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: p.local.As4(), Ifindex: int32(dev.Index)})
 	}
 	s.device, s.index = dev.Name, dev.Index
+	s.buf, s.oob = make([]byte, 2048), make([]byte, 256)
 	s.file = os.NewFile(uintptr(fd), "vrrp "+p.name)
 	s.conn, err = s.file.SyscallConn()
 	return s, err
