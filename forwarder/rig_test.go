@@ -174,7 +174,7 @@ func (r *rig) build() *Snapshot {
 		if r.snap != nil {
 			prev = r.snap.VIPs[s.VIP].Service(sp.proto, sp.ports[0].First)
 		}
-		s.Scheduler = r.scheduler(sched.Config{Name: sp.sched, Flags: sp.flags}, list, prev)
+		s.Scheduler = r.scheduler(sched.Config{Name: sp.sched, Flags: sp.flags, TableSize: 251}, list, prev)
 		s.Stateless = r.scheduler(sched.Config{Name: "mh", Flags: []string{"mh-port"}, TableSize: 251}, free, nil)
 		vip := snap.VIPs[s.VIP]
 		if vip == nil {

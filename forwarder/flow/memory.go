@@ -103,7 +103,9 @@ func mapMemory(path string, size int) (*memory, error) {
 		// Huge pages from the start on, where the directory is: fewer TLB misses. The
 		// rest of what was mapped is never touched and costs nothing. Fine without.
 		start := -int(uintptr(unsafe.Pointer(unsafe.SliceData(all)))) & (huge - 1)
-		_ = syscall.Madvise(all, syscall.MADV_HUGEPAGE)
+		if size >= huge {
+			_ = syscall.Madvise(all, syscall.MADV_HUGEPAGE)
+		}
 		return &memory{raw: all[start : start+size], all: all}, nil
 	}
 	for {
