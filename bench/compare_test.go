@@ -11,19 +11,21 @@ import (
 	"github.com/svm-cluster/svm/forwarder/pktio/afpacket"
 )
 
-// sample is what a forwarder did with one full ring.
+// sample is what a forwarder did in one turn.
 type sample struct {
-	took    time.Duration
-	ran     time.Duration // on a processor
-	packets uint64
+	// pps is the frames a second, by the clock on the wall.
+	pps float64
+	// ns is the processor time that each frame took. It does not know of what
+	// else the machine is doing, but for the caches.
+	ns float64
 }
 
-// rate is the frames a second, by the clock on the wall.
-func (s sample) rate() float64 { return float64(s.packets) / s.took.Seconds() }
+func makeSample(packets uint64, took, ran time.Duration) sample {
+	return sample{float64(packets) / took.Seconds(), float64(ran) / float64(max(packets, 1))}
+}
 
-// cost is the nanoseconds of processor time that each frame took. It does not
-// know of what else the machine is doing, but for the caches.
-func (s sample) cost() float64 { return float64(s.ran) / float64(max(s.packets, 1)) }
+func (s sample) rate() float64 { return s.pps }
+func (s sample) cost() float64 { return s.ns }
 
 // side is one of those that are compared.
 type side struct {
@@ -87,10 +89,8 @@ func (s *side) take(q *queue, f turn) error {
 	if err := f(ctx); err != nil {
 		return err
 	}
-	s.runs = append(s.runs, sample{
-		took: time.Since(begin), ran: processorTime() - was,
-		packets: q.servers.Stats().Packets - sent,
-	})
+	took, ran := time.Since(begin), processorTime()-was
+	s.runs = append(s.runs, makeSample(q.servers.Stats().Packets-sent, took, ran))
 	return nil
 }
 

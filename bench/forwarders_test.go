@@ -45,9 +45,7 @@ func (r *road) open(t testing.TB, cfg afpacket.Config, n int) []*queue {
 		t.Fatal(err)
 	}
 	for _, q := range qs {
-		if err := q.rx.SetFilter(r.filter); err != nil {
-			t.Fatal(err)
-		}
+		q.filter(t, r.filter)
 		t.Cleanup(func() {
 			if err := errors.Join(q.rx.Close(), q.servers.Close(), q.clients.Close()); err != nil {
 				t.Error(err)
@@ -55,6 +53,14 @@ func (r *road) open(t testing.TB, cfg afpacket.Config, n int) []*queue {
 		})
 	}
 	return qs
+}
+
+// filter says what may enter the ring from now on.
+func (q *queue) filter(t testing.TB, f pktio.Filter) {
+	t.Helper()
+	if err := q.rx.SetFilter(f); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // turn forwards on the calling thread until the context ends.

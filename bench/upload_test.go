@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/svm-cluster/svm/forwarder/pktio"
 	"github.com/svm-cluster/svm/forwarder/pktio/afpacket"
 )
 
@@ -42,9 +43,7 @@ func BenchmarkUpload(b *testing.B) {
 			if w.f != nil {
 				stop = launch(b, cpuAny, w.f)
 			} else {
-				if err := q.rx.SetFilter(r.filter); err != nil {
-					b.Fatal(err)
-				}
+				q.filter(b, pktio.Filter{})
 				r.director.Sysctl("net/ipv4/ip_forward", "1")
 			}
 			took, err := upload(r, ln, size)
@@ -53,6 +52,7 @@ func BenchmarkUpload(b *testing.B) {
 			}
 			w.mbps = append(w.mbps, size/1e6/took.Seconds())
 			stop()
+			q.filter(b, r.filter)
 			r.director.Sysctl("net/ipv4/ip_forward", "0")
 		}
 	}
