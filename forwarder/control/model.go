@@ -164,7 +164,8 @@ type Explanation struct {
 	Server  string   `json:"server,omitempty"`
 	Address string   `json:"address,omitempty"`
 	MAC     string   `json:"mac,omitempty"`
-	Steps   []string `json:"steps"`
+	State   string   `json:"state,omitempty"` // of the connection in the table, if it is there
+	Steps   []string `json:"steps"`           // why, in the order of the decisions
 }
 
 // ServerAction is a change at run time.
