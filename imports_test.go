@@ -36,7 +36,7 @@ var ours = map[string][]string{
 	"forwarder/doctor":          {"ems/cluster"},
 	"forwarder/control": {
 		"ems/cluster", "forwarder", "forwarder/flow", "forwarder/frame", "forwarder/guard", "forwarder/health",
-		"forwarder/neigh", "forwarder/pktio", "sched",
+		"forwarder/neigh", "forwarder/pktio", "ha", "ha/flowsync", "sched",
 	},
 }
 

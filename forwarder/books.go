@@ -73,23 +73,23 @@ func (k *books) publish(to *Counters) {
 	}
 }
 
-// Born, Moved and Gone make Core the table's ledger: they keep the counts that
-// schedulers go by.
+// Books keep the counts that schedulers go by. They are a flow.Ledger but for the
+// Snapshot that says what an entry's reference means.
+type Books struct{}
 
 // Born counts a new entry.
-func (c *Core) Born(m flow.Meta) {
-	if b := c.snap.Backend(m.Backend()); b != nil && m.State().Counted() {
-		c.books.begin(b)
+func (Books) Born(s *Snapshot, m flow.Meta) {
+	if b := s.Backend(m.Backend()); b != nil {
 		Count(b.Load, m.State(), 1)
 	}
 }
 
 // Moved counts a change of state.
-func (c *Core) Moved(from, to flow.Meta) {
+func (Books) Moved(s *Snapshot, from, to flow.Meta) {
 	if from.State().Active() == to.State().Active() || !to.State().Counted() {
 		return
 	}
-	if b := c.snap.Backend(to.Backend()); b != nil {
+	if b := s.Backend(to.Backend()); b != nil {
 		if to.State().Active() {
 			b.Load.Add(1, -1)
 		} else {
@@ -99,9 +99,32 @@ func (c *Core) Moved(from, to flow.Meta) {
 }
 
 // Gone counts the end of an entry.
-func (c *Core) Gone(m flow.Meta) {
-	if b := c.snap.Backend(m.Backend()); b != nil {
+func (Books) Gone(s *Snapshot, m flow.Meta) {
+	if b := s.Backend(m.Backend()); b != nil {
 		Count(b.Load, m.State(), -1)
+	}
+}
+
+// Born, Moved and Gone make Core the table's ledger.
+
+// Born counts a new entry, and a connection that began here.
+func (c *Core) Born(m flow.Meta) {
+	Books{}.Born(c.snap, m)
+	if b := c.snap.Backend(m.Backend()); b != nil && m.State().Counted() {
+		c.books.begin(b)
+	}
+}
+
+// Moved counts a change of state.
+func (c *Core) Moved(from, to flow.Meta) { Books{}.Moved(c.snap, from, to) }
+
+// Gone counts the end of an entry.
+func (c *Core) Gone(m flow.Meta) { Books{}.Gone(c.snap, m) }
+
+// tell lets whoever copies connections to the backup know of a new or changed one.
+func (c *Core) tell(e flow.Entry) {
+	if c.feed != nil {
+		c.feed.Put(e.Slot)
 	}
 }
 

@@ -36,7 +36,10 @@ func (c *Core) remembered(s *Service, p *frame.Packet) *Backend {
 // makeTemplate remembers a scheduler's pick.
 func (c *Core) makeTemplate(s *Service, b *Backend, p *frame.Packet) {
 	k := c.templateKey(s, &p.Key)
-	c.table.Insert(&k, c.table.Hash(&k), flow.MakeMeta(flow.TemplateNew, b.Ref), c.deadline(flow.TemplateNew), c.now, c)
+	e, r := c.table.Insert(&k, c.table.Hash(&k), flow.MakeMeta(flow.TemplateNew, b.Ref), c.deadline(flow.TemplateNew), c.now, c)
+	if r == flow.Inserted {
+		c.tell(e)
+	}
 }
 
 // keepTemplate gives the template of a confirmed connection its full time, as
@@ -48,8 +51,8 @@ func (c *Core) keepTemplate(p *frame.Packet, b *Backend) {
 	if !ok || e.Meta.Backend() != b.Ref {
 		return
 	}
-	if e.Meta.State() == flow.TemplateNew {
-		c.table.Update(&e, e.Meta.With(flow.Template), c)
-	}
 	c.table.Extend(e, c.now+flow.Tick(s.Persistence))
+	if e.Meta.State() == flow.TemplateNew && c.table.Update(&e, e.Meta.With(flow.Template), c) {
+		c.tell(e)
+	}
 }

@@ -96,6 +96,7 @@ func (c *Core) enter(s *Service, b *Backend, p *frame.Packet, h uint64, state fl
 		}
 		return c.stateless(s, p, Fallback)
 	}
+	c.tell(e)
 	if s.Persistence != 0 && reason == Scheduled {
 		c.makeTemplate(s, b, p)
 	}

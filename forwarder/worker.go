@@ -33,6 +33,7 @@ type WorkerConfig struct {
 	Now      func() flow.Tick
 	// Index of Count workers: each sweeps its own part of the table.
 	Index, Count int
+	Feed         *flow.Feed   // told of new and changed connections; may be nil
 	Log          *slog.Logger // nil: silent
 }
 
@@ -56,7 +57,9 @@ func NewWorker(cfg WorkerConfig) *Worker {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{cfg: cfg, core: NewCore(cfg.Table)}
+	w := &Worker{cfg: cfg, core: NewCore(cfg.Table)}
+	w.core.feed = cfg.Feed
+	return w
 }
 
 // Counters returns the worker's verdicts by reason, about a tenth of a second old.

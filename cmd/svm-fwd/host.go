@@ -17,6 +17,7 @@ import (
 	"github.com/svm-cluster/svm/forwarder/control"
 	"github.com/svm-cluster/svm/forwarder/flow"
 	"github.com/svm-cluster/svm/forwarder/neigh"
+	"github.com/svm-cluster/svm/ha"
 )
 
 // device finds a director's network device.
@@ -35,20 +36,26 @@ func device(i *cluster.Interface) (neigh.Interface, error) {
 	return d, nil
 }
 
+// pairKey reads the pair's secret; nil when the cluster file names none.
+func pairKey(conf *cluster.Cluster) ([]byte, error) {
+	if conf.HA.KeyFile == "" {
+		return nil, nil
+	}
+	key, err := ha.ReadKey(conf.HA.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("ha.key_file: %w", err)
+	}
+	return key, nil
+}
+
 // hashKey keys the hashes that both directors must agree on: with the pair's
 // secret if there is one, so that nobody outside can aim at a server.
-func hashKey(conf *cluster.Cluster) (key [16]byte, err error) {
+func hashKey(conf *cluster.Cluster, secret []byte) (key [16]byte) {
 	h := sha256.New()
 	fmt.Fprintf(h, "svm schedulers %s\n", conf.Name)
-	if f := conf.HA.KeyFile; f != "" {
-		secret, err := os.ReadFile(f)
-		if err != nil {
-			return key, fmt.Errorf("ha.key_file: %w", err)
-		}
-		h.Write(secret)
-	}
+	h.Write(secret)
 	copy(key[:], h.Sum(nil))
-	return key, nil
+	return key
 }
 
 // openTable makes the connection table, in its state file if that can be had.
@@ -102,4 +109,3 @@ func workerCount(conf *cluster.Cluster) int {
 	}
 	return min(runtime.NumCPU(), 8)
 }
-

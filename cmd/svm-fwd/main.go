@@ -99,6 +99,8 @@ func app(stdout, stderr io.Writer, etc string) *cli.App {
 			explainCommand(),
 			serverCommand(),
 			doctorCommand(),
+			haCommand(),
+			genkeyCommand(),
 			topCommand(),
 			monitorCommand(),
 			saveCommand(),

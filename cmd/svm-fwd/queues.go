@@ -19,9 +19,14 @@ type queues struct {
 	senders   []*afpacket.Sender
 	workers   []*forwarder.Worker
 	views     []control.WorkerView
+	feeds     []*flow.Feed // of each worker's changes; none without a copy of the connections
 }
 
-func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic.Pointer[forwarder.Snapshot], now func() flow.Tick, log *slog.Logger) (q *queues, err error) {
+// feedSize is how many changes of one worker may wait to be copied: a tenth of a
+// second's at a rate that no worker reaches.
+const feedSize = 1 << 16
+
+func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic.Pointer[forwarder.Snapshot], now func() flow.Tick, copied bool, log *slog.Logger) (q *queues, err error) {
 	q = &queues{}
 	defer func() {
 		if err != nil {
@@ -39,8 +44,13 @@ func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic
 			}
 			q.senders = append(q.senders, to[j])
 		}
+		var feed *flow.Feed
+		if copied {
+			feed = flow.NewFeed(feedSize)
+			q.feeds = append(q.feeds, feed)
+		}
 		w := forwarder.NewWorker(forwarder.WorkerConfig{
-			Receiver: rx, Servers: to[0], Clients: to[1], Table: table, Snapshot: snapshot, Now: now, Index: i, Count: n, Log: log,
+			Receiver: rx, Servers: to[0], Clients: to[1], Table: table, Snapshot: snapshot, Now: now, Index: i, Count: n, Feed: feed, Log: log,
 		})
 		q.workers = append(q.workers, w)
 		q.views = append(q.views, control.WorkerView{Counters: w.Counters(), Receiver: rx, Servers: to[0], Clients: to[1]})
@@ -58,6 +68,16 @@ func (q *queues) SetFilter(f pktio.Filter) error {
 	return nil
 }
 
+// addMAC makes the client device take frames to one more address.
+func (q *queues) addMAC(mac [6]byte) error {
+	for _, r := range q.receivers {
+		if err := r.AddMAC(mac); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (q *queues) close() (err error) {
 	for _, r := range q.receivers {
 		err = errors.Join(err, r.Close())
@@ -67,4 +87,3 @@ func (q *queues) close() (err error) {
 	}
 	return err
 }
-

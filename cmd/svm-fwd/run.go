@@ -36,7 +36,7 @@ func runCommand() *cli.Command {
 			&cli.StringFlag{Name: "node", Usage: "`NAME` of this director in the cluster file (default: the host name)"},
 			&cli.StringFlag{Name: "socket", Usage: "`PATH` of the runtime API's Unix socket", Value: defaultSocket},
 			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS:PORT` (default: not at all)"},
-			&cli.StringFlag{Name: "role", Usage: "`ROLE` to take: active or backup (until the pair elects it)", Value: "active"},
+			&cli.StringFlag{Name: "role", Usage: "`ROLE`: elect (a pair elects it, one director alone is active), or active or backup for good", Value: "elect"},
 			&cli.StringFlag{Name: "log-level", Usage: "`LEVEL`: debug, info, warn or error", Value: "info"},
 		},
 		Action: func(c *cli.Context) error {
@@ -45,8 +45,8 @@ func runCommand() *cli.Command {
 				return fmt.Errorf("--log-level: %w", err)
 			}
 			role := c.String("role")
-			if role != "active" && role != "backup" {
-				return fmt.Errorf("--role: want active or backup, got %q", role)
+			if role != "elect" && role != "active" && role != "backup" {
+				return fmt.Errorf("--role: want elect, active or backup, got %q", role)
 			}
 			node := c.String("node")
 			if node == "" {
@@ -60,8 +60,8 @@ func runCommand() *cli.Command {
 			defer stop()
 			return run(ctx, options{
 				config: c.String("config"), node: node, socket: c.String("socket"), metrics: c.String("metrics"),
-				active: role == "active",
-				log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+				role: role,
+				log:  slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 			})
 		},
 	}
@@ -69,7 +69,7 @@ func runCommand() *cli.Command {
 
 type options struct {
 	config, node, socket, metrics string
-	active                        bool
+	role                          string
 	log                           *slog.Logger
 }
 
@@ -95,7 +95,7 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return fmt.Errorf("directors[%s].server: %w", o.node, err)
 	}
-	key, err := hashKey(conf)
+	secret, err := pairKey(conf)
 	if err != nil {
 		return err
 	}
@@ -117,25 +117,63 @@ func run(ctx context.Context, o options) (err error) {
 
 	now := clock()
 	snapshot := new(atomic.Pointer[forwarder.Snapshot])
-	io, err := openQueues(me, workerCount(conf), table, snapshot, now, o.log)
+	elected := o.role == "elect" && len(conf.Directors) > 1
+	io, err := openQueues(me, workerCount(conf), table, snapshot, now, elected && secret != nil, o.log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, io.close()) }()
+	mac := client.MAC
+	if conf.HA.MAC == cluster.VirtualMAC {
+		mac = [6]byte{0, 0, 0x5e, 0, 1, conf.HA.VRID}
+		if err := io.addMAC(mac); err != nil {
+			return err
+		}
+	}
 
-	director, err := control.New(control.Config{
+	settings := control.Config{
 		Node: o.node, Version: version(), Log: o.log,
 		Load:  func() (*cluster.Cluster, error) { return cluster.Load(o.config) },
 		Table: table, Origin: origin, Registry: registry, Snapshot: snapshot, Workers: io.views, Now: now,
 		Neighbours: neighbours, Health: monitor, Guard: guarded, Filter: io,
-		ClientMAC: client.MAC, ServerMAC: server.MAC, ServerIndex: server.Index,
-		HashKey: key, Mark: guarded.Mark, Active: o.active,
-	})
+		ClientMAC: mac, ServerMAC: server.MAC, ServerIndex: server.Index,
+		HashKey: hashKey(conf, secret), Mark: guarded.Mark, Active: o.role == "active" || o.role == "elect" && !elected,
+	}
+	var other *pair
+	if elected {
+		if other, err = newPair(conf, me, secret, neighbours, o.log.With("part", "ha")); err != nil {
+			return err
+		}
+		settings.Pair, settings.OnLive, settings.OnVIPs, settings.OnForeign = other, other.onLive, other.onVIPs, other.onForeign
+	}
+	director, err := control.New(settings)
 	if err != nil {
 		return err
 	}
 
+	// Everything goes on until the role was given away.
+	asked := ctx
+	ctx, stop := context.WithCancel(context.WithoutCancel(asked))
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
+	if other == nil {
+		context.AfterFunc(asked, stop)
+	} else {
+		if err := other.attach(director, table, io.feeds, now); err != nil {
+			return err
+		}
+		g.Go(func() error {
+			defer stop()
+			ctx, leave := context.WithCancel(ctx)
+			defer leave()
+			context.AfterFunc(asked, leave)
+			return other.run(ctx)
+		})
+		g.Go(func() error { return other.watch(ctx) })
+		if other.sync != nil {
+			g.Go(func() error { return other.sync.Run(ctx) })
+		}
+	}
 	g.Go(func() error { return director.Run(ctx) })
 	g.Go(func() error { return neighbours.Run(ctx) })
 	g.Go(func() error { return monitor.Run(ctx) })
@@ -147,17 +185,10 @@ func run(ctx context.Context, o options) (err error) {
 		g.Go(func() error { return serveMetrics(ctx, o.metrics, director.MetricsHandler()) })
 	}
 	g.Go(func() error { return reloadOnHangup(ctx, director) })
-	o.log.Info("forwarding", "node", o.node, "cluster", conf.Name, "role", role(o.active), "workers", len(io.workers),
+	o.log.Info("forwarding", "node", o.node, "cluster", conf.Name, "role", o.role, "workers", len(io.workers),
 		"connections", table.Cap(), "recovered", origin.Recovered)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nothing to tell
 	return g.Wait()
-}
-
-func role(active bool) string {
-	if active {
-		return "active"
-	}
-	return "backup"
 }
 
 func reloadOnHangup(ctx context.Context, d *control.Control) error {

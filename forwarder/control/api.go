@@ -48,6 +48,8 @@ type apiError struct {
 //	POST /v1/reload       ReloadReport
 //	POST /v1/explain      ExplainRequest, answered by an Explanation
 //	POST /v1/server       ServerAction, answered by the Server as it is then
+//	GET  /v1/pair         PairStatus
+//	POST /v1/pair/takeover and /v1/pair/release, answered by the PairStatus then
 //	GET  /metrics         Prometheus text
 //
 // Errors are {"error": "in words"} with status 400 for a request that makes no
@@ -61,6 +63,9 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("/v1/reload", post(c.postReload))
 	mux.HandleFunc("/v1/explain", post(c.postExplain))
 	mux.HandleFunc("/v1/server", post(c.postServer))
+	mux.HandleFunc("/v1/pair", get(c.getPair))
+	mux.HandleFunc("/v1/pair/takeover", post(c.postPair(Pair.Takeover)))
+	mux.HandleFunc("/v1/pair/release", post(c.postPair(Pair.Release)))
 	mux.HandleFunc("/metrics", get(c.MetricsHandler().ServeHTTP))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, absent("no %s in this API: see GET /v1/status", r.URL.Path))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,6 +45,11 @@ type Config struct {
 	// Mark returns the SO_MARK of the n-th real server's checks; nil: unmarked.
 	Mark   func(n int) uint32
 	Active bool // the role to begin with
+
+	Pair      Pair                                 // nil: this director is alone
+	OnVIPs    func([]netip.Addr)                   // those of the file in force; may be nil
+	OnLive    func(servers int)                    // how many real servers take new connections; may be nil
+	OnForeign func(vip netip.Addr, claimed string) // another host claims a VIP; may be nil
 }
 
 // Control is the reconcile loop. Its methods are safe for concurrent use.
@@ -60,6 +66,7 @@ type Control struct {
 	registry   *registry
 	builder    builder
 	marks      marks
+	conflicts  map[netip.Addr]uint64
 	meters     map[*forwarder.Stats]*meter
 	servers    [][]serverState // of the Snapshot in force
 	guarded    guard.State     // what the guard was told last
@@ -76,6 +83,7 @@ func New(cfg Config) (*Control, error) {
 		overrides: map[[2]string]override{},
 		meters:    map[*forwarder.Stats]*meter{},
 		marks:     marks{},
+		conflicts: map[netip.Addr]uint64{},
 		builder:   builder{key: cfg.HashKey, clientMAC: cfg.ClientMAC, serverMAC: cfg.ServerMAC},
 	}
 	var known bool
@@ -112,6 +120,7 @@ func New(cfg Config) (*Control, error) {
 func (c *Control) Run(ctx context.Context) error {
 	c.mu.Lock()
 	err := c.change(c.cluster, c.active)
+	c.watch()
 	c.mu.Unlock()
 	if err == nil {
 		c.loop(ctx)
@@ -142,6 +151,7 @@ func (c *Control) loop(ctx context.Context) {
 		if err := c.refresh(); err != nil {
 			c.cfg.Log.Error("the state before stays in force", "err", err)
 		}
+		c.watch()
 		c.mu.Unlock()
 	}
 }
@@ -252,6 +262,9 @@ func (c *Control) enact(p *plan) error {
 		return err
 	}
 	c.guarded = guarded
+	if c.cfg.OnVIPs != nil {
+		c.cfg.OnVIPs(vips)
+	}
 	return nil
 }
 
