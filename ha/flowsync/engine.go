@@ -252,7 +252,7 @@ func (e *engine) receiveStatus(s *session, d []byte, now flow.Tick) Reason {
 		e.totals.clashes++
 		e.cfg.Log.Warn("flowsync: both directors are active", "peer", e.cfg.Remote)
 	}
-	e.resend(end, gapWait, now)
+	e.mend(end, now)
 	return Accepted
 }
 
@@ -263,23 +263,40 @@ func (e *engine) confirmed(p *parcel, now flow.Tick) {
 	}
 }
 
-// resend sends what is missing below end again, if it is older than wait ms or,
-// for wait 0, than it may be. The rate's budget bounds that as well.
-func (e *engine) resend(end uint64, wait int32, now flow.Tick) {
-	for n := e.out.base; n < end && e.stream.budget > 0; n++ {
-		p := e.out.at(n)
-		limit := wait
-		if wait == 0 {
-			limit = p.wait()
+// mend sends again what is missing below end, where later ones have arrived.
+func (e *engine) mend(end uint64, now flow.Tick) {
+	for n := e.out.base; n < end; n++ {
+		if p := e.out.at(n); age(p.sent, now) >= min(int32(gapWait)<<min(p.tries, 4), firstWait) {
+			e.again(p, now)
 		}
-		if p.done || age(p.sent, now) < limit {
-			continue
-		}
-		p.sent = now
-		p.tries = min(p.tries+1, 100)
-		e.totals.resent++
-		e.put(p.buf)
 	}
+}
+
+// probe sends the oldest and the newest again when nothing is heard of the oldest.
+// The answer tells all that is missing, if it is not just late.
+func (e *engine) probe(now flow.Tick) {
+	if e.out.flying() == 0 {
+		return
+	}
+	oldest, newest := e.out.at(e.out.base), e.out.at(e.out.next-1)
+	if age(oldest.sent, now) < min(int32(firstWait)<<min(oldest.tries, 4), lastWait) {
+		return
+	}
+	e.again(oldest, now)
+	if newest != oldest {
+		e.again(newest, now)
+	}
+}
+
+// again sends a datagram once more, within the rate.
+func (e *engine) again(p *parcel, now flow.Tick) {
+	if p.done || e.stream.budget <= 0 {
+		return
+	}
+	p.sent = now
+	p.tries = min(p.tries+1, 100)
+	e.totals.resent++
+	e.put(p.buf)
 }
 
 // tick does what is due. Call it every Batch.
@@ -311,7 +328,7 @@ func (e *engine) tick(now flow.Tick) {
 		e.transmit(e.greeter.write(s.local, s.remote, helloReady))
 	}
 	e.recheck(s, now)
-	e.resend(e.out.next, 0, now)
+	e.probe(now)
 	e.pump(s, now)
 	if e.ack || age(s.spoke, now) >= silence/10 {
 		e.say(now)

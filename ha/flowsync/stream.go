@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	burst      = 10   // ms of Rate that may be sent at once
-	takeMost   = 1024 // changes taken from a feed at a time
-	bulkFlying = window / 2
+	burst      = 10         // ms of Rate that may be sent at once
+	takeMost   = 1024       // changes taken from a feed at a time
+	bulkFlying = window / 8 // fewer than fill a socket buffer of 208 KiB, what Linux gives by default
 )
 
 // stream is the active's side: what it has to tell.

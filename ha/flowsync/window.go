@@ -11,11 +11,12 @@ import (
 // that came before one that is missing.
 const window = 1024
 
-// A datagram is sent again when one after it has arrived and this long has passed,
-// or when nothing is heard of it for firstWait, doubled each time up to lastWait.
+// A datagram is sent again when one after it has arrived and gapWait has passed,
+// or when nothing is heard of it for firstWait; both are doubled each time, up to
+// firstWait and lastWait. In milliseconds.
 const (
-	gapWait   = 3  // ms
-	firstWait = 20 // ms
+	gapWait   = 3
+	firstWait = 20
 	lastWait  = 160
 )
 
@@ -85,8 +86,6 @@ func (o *outbox) confirm(next uint64, bitmap []byte, visit func(*parcel)) (end u
 	}
 	return end, true
 }
-
-func (p *parcel) wait() int32 { return min(int32(firstWait)<<min(p.tries, 4), lastWait) }
 
 // inbox puts what arrives in order.
 type inbox struct {
