@@ -97,9 +97,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	side, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
-	rx := make(chan packet, 256)
+	rx, tr := make(chan packet, 256), r.tr
 	for i := range r.paths {
-		wg.Go(func() { r.receive(side, i, rx) })
+		wg.Go(func() { r.receive(side, tr, i, rx) })
 	}
 	for i := range r.cfg.Scripts {
 		wg.Go(func() { r.runScript(side, &r.cfg.Scripts[i]) })
@@ -110,7 +110,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.loop(ctx, rx)
 	close(r.ended)
 	stop()
-	r.tr.close()
+	tr.close()
 	r.calls.close()
 	r.notifier.close()
 	// Packets that arrive meanwhile go nowhere; readers end with their socket.
@@ -119,9 +119,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	return nil
 }
 
-func (r *Runner) receive(ctx context.Context, path int, rx chan<- packet) {
+func (r *Runner) receive(ctx context.Context, tr transport, path int, rx chan<- packet) {
 	for {
-		p, err := r.tr.recv(path)
+		p, err := tr.recv(path)
 		if err != nil {
 			if ctx.Err() == nil {
 				r.log.Error("ha: receiving ended", "path", r.paths[path].name, "err", err)

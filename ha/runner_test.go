@@ -342,3 +342,42 @@ func TestConfigRefused(t *testing.T) {
 		}
 	}
 }
+
+// From the last advertisement heard to the takeover it is the down interval, to
+// the nanosecond, whatever the interval and with or without a key; and the
+// callback has been called by then.
+func TestRunnerTakesOverInTime(t *testing.T) {
+	for _, interval := range []time.Duration{10 * ms, 100 * ms, time.Second, 40 * time.Second} {
+		for _, key := range [][]byte{nil, testKey} {
+			synctest.Test(t, func(t *testing.T) {
+				h := &hub{}
+				c1, c2 := testConfig(1, 200), testConfig(2, 100)
+				c1.Interval, c2.Interval, c1.Key, c2.Key = interval, interval, key, key
+				a, b := start(t, h, c1), start(t, h, c2)
+				sleep(20 * interval)
+				h.mu.Lock()
+				h.drop = func(from, _ *port, _ int) bool { return from.name == "eds1" }
+				h.mu.Unlock()
+				want := time.Duration(0)
+				for _, p := range b.Status().Peers {
+					want = max(want, p.Interval)
+				}
+				want = 3*want + 156*interval/256
+				sleep(5 * interval)
+				last := time.Time{}
+				for _, p := range b.Status().Peers {
+					if p.Seen.After(last) {
+						last = p.Seen
+					}
+				}
+				s := b.Status()
+				if got := s.Since.Sub(last); got != want || s.Role != "active" {
+					t.Errorf("interval %v, key %v: %s after %v, want %v", interval, key != nil, s.Role, got, want)
+				}
+				wantCalls(t, "down", b, "active=false active=true announce")
+				b.stop()
+				a.stop()
+			})
+		}
+	}
+}
