@@ -14,8 +14,8 @@ import (
 type Core struct {
 	table *flow.Table
 	feed  *flow.Feed // of what changes in it; may be nil
-	snap  *Snapshot // of the current batch
-	now   flow.Tick // of the current batch
+	snap  *Snapshot  // of the current batch
+	now   flow.Tick  // of the current batch
 	flow  sched.Flow
 	books books
 	sink  uint64
@@ -114,13 +114,11 @@ func (c *Core) known(p *frame.Packet, e flow.Entry) (*Backend, Reason) {
 		return resolved(b, Related)
 	}
 	if next != state {
-		if c.table.Update(&e, e.Meta.With(next), c) {
-			c.tell(e)
-			if next.Confirmed() && b.Service.Persistence != 0 {
-				c.keepTemplate(p, b)
-			}
+		if c.table.Update(&e, e.Meta.With(next), c) && next.Confirmed() && b.Service.Persistence != 0 {
+			c.keepTemplate(p, b)
 		}
 		c.table.Extend(e, c.deadline(next))
+		c.tell(e)
 	} else if t := &c.snap.Timeouts; left < int32(t.idle[state]) || left > int32(t.lease[state]) {
 		c.table.Extend(e, c.deadline(state))
 		if b.Service.Persistence != 0 && state.Confirmed() {

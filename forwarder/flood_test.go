@@ -3,6 +3,7 @@ package forwarder
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -249,4 +250,10 @@ func FuzzProcess(f *testing.F) {
 			t.Errorf("%d entries never expire", table.Len())
 		}
 	})
+}
+
+// randomFlow is the n-th connection to the web service.
+func randomFlow(n int) frame.Key {
+	src := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), uint16(n*7919))
+	return frame.MakeKey(src, netip.MustParseAddrPort(vip4+":80"), frame.ProtoTCP)
 }

@@ -87,6 +87,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	part := w.cfg.Table.Buckets() / w.cfg.Count
 	w.sweepAt = part * w.cfg.Index
 	w.sweptAt = w.cfg.Now()
+	w.published = w.sweptAt
 	for ctx.Err() == nil {
 		switch err := w.step(idleWait); {
 		case err == nil:
@@ -139,7 +140,6 @@ func (w *Worker) tidy(now flow.Tick, n int) {
 	if due <= 0 {
 		return
 	}
-	w.sweptAt = now
 	limit := sweepSome
 	switch n {
 	case 0:
@@ -147,6 +147,11 @@ func (w *Worker) tidy(now flow.Tick, n int) {
 	case pktio.BatchSize:
 		limit = sweepBusy
 	}
+	if due > limit {
+		due, w.sweptAt = limit, now // what is more than that is not made up for
+	} else {
+		w.sweptAt += flow.Tick(due * sweepPeriod / part) // the rest of a bucket stays due
+	}
 	w.core.now = now
-	w.sweepAt = w.cfg.Table.Sweep(w.sweepAt, min(due, limit, part+1), now, w.core)
+	w.sweepAt = w.cfg.Table.Sweep(w.sweepAt, min(due, part+1), now, w.core)
 }
