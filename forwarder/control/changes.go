@@ -12,10 +12,7 @@ func (c *Control) logChanges(p *plan) {
 			}
 		}
 	}
-	checks := map[string]string{}
-	for _, h := range c.cfg.Health.Status() {
-		checks[h.Key] = h.LastResult
-	}
+	checks := c.checkTexts()
 	for i := range p.servers {
 		for j := range p.servers[i] {
 			st := &p.servers[i][j]

@@ -11,6 +11,7 @@ import (
 	"github.com/svm-cluster/svm/forwarder"
 	"github.com/svm-cluster/svm/forwarder/flow"
 	"github.com/svm-cluster/svm/forwarder/frame"
+	"github.com/svm-cluster/svm/forwarder/health"
 	"github.com/svm-cluster/svm/forwarder/pktio"
 )
 
@@ -43,10 +44,7 @@ func (c *Control) Status() Status {
 		Size: c.cfg.Table.Cap(), Used: c.cfg.Table.Len(), HalfOpen: half, HalfOpenBound: bound,
 		StateFile: strings.TrimSuffix(c.cfg.Registry, RegistrySuffix), Recovered: c.cfg.Origin.Recovered,
 	}
-	checks := map[string]string{}
-	for _, h := range c.cfg.Health.Status() {
-		checks[h.Key] = h.LastResult
-	}
+	checks := c.checkTexts()
 	for i := range c.cluster.Services {
 		s.Services = append(s.Services, c.serviceStatus(i, checks))
 	}
@@ -63,6 +61,18 @@ func (c *Control) Status() Status {
 		}
 	}
 	return s
+}
+
+// checkTexts returns the last result of each health check, by its key.
+func (c *Control) checkTexts() map[string]string {
+	texts := map[string]string{}
+	for _, h := range c.cfg.Health.Status() {
+		texts[h.Key] = h.LastResult
+		if h.Known && !h.Up && h.LastOutcome == health.Pass {
+			texts[h.Key] = "passes again, not yet often enough: " + h.LastResult
+		}
+	}
+	return texts
 }
 
 // RegistrySuffix is what a state file's name gets for the registry beside it.
