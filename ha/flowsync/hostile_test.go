@@ -267,3 +267,92 @@ func TestAnotherKeyOrVersion(t *testing.T) {
 		t.Errorf("%d counted, log: %s", a.totals.refused[Version], log.String())
 	}
 }
+
+// TestEcho: a director that hears only itself has no peer.
+func TestEcho(t *testing.T) {
+	s := newSim(t, 6, newTables(t, 50))
+	s.both(1)
+	s.nodes[1].e = nil
+	a := s.nodes[0].e
+	var back [][]byte
+	a.transmit = func(d []byte) { back = append(back, bytes.Clone(d)) }
+	for range 3000 {
+		s.step()
+		heard := back
+		back = nil
+		for _, d := range heard {
+			a.receive(d, s.now)
+		}
+	}
+	if a.session != nil || a.totals.sessions != 0 || a.totals.refused[Forged] < 10 {
+		t.Errorf("%d sessions with itself, %d forged", a.totals.sessions, a.totals.refused[Forged])
+	}
+}
+
+// TestGreetings: copies of one greeting get few answers, and are no amplifier.
+func TestGreetings(t *testing.T) {
+	s, seen := talk(t, newTables(t, 50))
+	s.start(1)
+	var hello []byte
+	for _, l := range seen {
+		if l.to == 1 && l.d[1] == kindHello {
+			hello = l.d
+			break
+		}
+	}
+	answers := 0
+	s.nodes[1].e.transmit = func(d []byte) {
+		if answers++; len(d) > len(hello) {
+			t.Errorf("%d bytes for %d", len(d), len(hello))
+		}
+	}
+	for range 10_000 {
+		s.nodes[1].e.receive(bytes.Clone(hello), s.now)
+	}
+	if answers != 1 {
+		t.Errorf("%d answers to copies of one greeting", answers)
+	}
+}
+
+// TestLyingPeer: what an authentic peer can't mean is refused.
+func TestLyingPeer(t *testing.T) {
+	var o outbox
+	o.reset()
+	for range 100 {
+		o.add()
+	}
+	none := func(*parcel) { t.Error("a parcel was confirmed") }
+	if _, ok := o.confirm(102, nil, none); ok {
+		t.Error("confirmed what was never sent")
+	}
+	if _, ok := o.confirm(1, []byte{0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}, none); ok {
+		t.Error("has what was never sent")
+	}
+	n := 0
+	if end, ok := o.confirm(11, []byte{0, 0, 0, 0, 0, 0, 0, 2}, func(*parcel) { n++ }); !ok || end != 13 || n != 11 {
+		t.Errorf("end %d, %v, %d parcels", end, ok, n)
+	}
+
+	s, _ := talk(t, newTables(t, 50))
+	e := s.nodes[1].e
+	is := e.session
+	for _, c := range []struct {
+		flags byte
+		want  uint32
+		out   bool
+	}{{0, is.want - 1, false}, {passAudit, is.want, false}, {0, is.want, true}} {
+		is.synced = false
+		e.apply(is, appendPass(appendPass(nil, itemBegin, c.flags, c.want), itemEnd, c.flags, c.want), s.now)
+		if is.synced != c.out {
+			t.Errorf("a pass with flags %d for %d (wanted %d): synced %v", c.flags, c.want, is.want, is.synced)
+		}
+	}
+	was, id := e.totals.refused[Malformed], identity(0)
+	e.apply(is, appendName(nil, 9, &id), s.now)
+	e.apply(is, (&record{state: flow.Established, name: 999, left: 1, srcLo: mapped}).append(nil), s.now)
+	e.apply(is, (&record{state: flow.UDP, name: 9, left: 1, srcLo: mapped}).append(nil), s.now)
+	e.apply(is, (&record{state: flow.Established, name: 9, left: 1, v6: true}).append(nil), s.now)
+	if e.totals.refused[Malformed] != was+3 {
+		t.Errorf("%d records refused", e.totals.refused[Malformed]-was)
+	}
+}

@@ -97,6 +97,7 @@ type sim struct {
 	order int
 	cfg   Config // what both have alike
 	feed  int
+	long  bool // only long lives
 
 	loss, twice, late float64
 	delay             int

@@ -194,9 +194,10 @@ func (e *engine) change(slot uint32, now flow.Tick) {
 // tell writes a record. It returns false if there is nothing to tell.
 func (e *engine) tell(k *frame.Key, en flow.Entry, deadline, now flow.Tick) bool {
 	t := &e.stream
-	left := now.Until(deadline)
+	// What has just ended may have more time on the backup: it ends there at once.
+	left := max(1, now.Until(deadline))
 	state := en.Meta.State()
-	if left <= 0 || !carried(state) {
+	if !carried(state) {
 		return false
 	}
 	n, fresh, ok := t.names.number(en.Meta.Backend(), t.cfg.Backends)
@@ -338,7 +339,7 @@ func (e *engine) revisit(slot int, now flow.Tick, stale bool) {
 	}
 	if stale {
 		ours, theirs := now.Until(deadline), now.Until(t.told[slot])
-		if theirs >= ours-ours/4 && theirs/2-1000 <= ours {
+		if ours <= 0 || theirs >= ours-ours/4 && theirs/2-1000 <= ours {
 			return
 		}
 	}
