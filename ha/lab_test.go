@@ -68,7 +68,7 @@ func startIn(t *testing.T, n *netlab.Node, cfg Config) *labDirector {
 	d.cancel = cancel
 	go func() {
 		defer close(d.done)
-		if err := r.Run(ctx); err != nil {
+		if err := n.Do(func() error { return r.Run(ctx) }); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -260,4 +260,36 @@ func TestLabHangs(t *testing.T) {
 	wantRole(t, d, true)
 	netlab.Eventually(t, 10*time.Second, func() bool { return d.Status().Priority == 150 }, "the hanging script does not count")
 	d.stop()
+}
+
+// A device that is taken away and made anew is used again, without a restart.
+func TestLabDeviceReplaced(t *testing.T) {
+	lab := netlab.New(t)
+	sw := lab.Switch("lan")
+	var n [2]*netlab.Node
+	var d [2]*labDirector
+	for i, id := range []string{"1", "2"} {
+		n[i] = lab.Node("eds" + id)
+		sw.Attach(n[i], "eth0", "192.0.2."+id+"/24", "2001:db8::"+id+"/64")
+		cfg := labConfig(n[i], id, uint8(200-50*i))
+		cfg.Links = cfg.Links[:1]
+		d[i] = startIn(t, n[i], cfg)
+	}
+	wantRole(t, d[0], true)
+	n[0].LinkDel("eth0")
+	wantRole(t, d[1], true)
+	wantRole(t, d[0], false)
+	sw.Attach(n[0], "eth0", "192.0.2.1/24", "2001:db8::1/64")
+	wantRole(t, d[0], true)
+	wantRole(t, d[1], false)
+	began := time.Now()
+	netlab.Eventually(t, 5*time.Second, func() bool {
+		fresh := 0
+		for _, p := range d[1].Status().Peers {
+			if p.Seen.After(began) {
+				fresh++
+			}
+		}
+		return fresh == 2
+	}, "the new device does not carry both families")
 }

@@ -12,9 +12,9 @@ import (
 
 // recv waits for the next packet of one path. An error is final.
 func (t *raw) recv(path int) (packet, error) {
-	s := &t.sockets[path]
-	buf, oob := s.buf, s.oob
 	for {
+		s := t.socket(path)
+		buf, oob := s.buf, s.oob
 		var n, oobn int
 		var from unix.Sockaddr
 		var err error
@@ -22,6 +22,9 @@ func (t *raw) recv(path int) (packet, error) {
 			n, oobn, _, from, err = unix.Recvmsg(int(fd), buf, oob, 0)
 			return err != unix.EAGAIN && err != unix.EINTR
 		}); e != nil {
+			if t.replaced(path, s) {
+				continue
+			}
 			return packet{}, e
 		}
 		if err == unix.EBADF || err == unix.ENOTSOCK {
@@ -42,6 +45,13 @@ func (t *raw) recv(path int) (packet, error) {
 			return p, nil
 		}
 	}
+}
+
+// replaced tells whether the path has another socket than s by now.
+func (t *raw) replaced(path int, s *rawSocket) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.closed && t.sockets[path] != s
 }
 
 // read4 takes the IPv4 header off. It was checked by the kernel.

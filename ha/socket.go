@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,8 +33,12 @@ type transport interface {
 
 // raw is the transport of raw sockets, one for each path, bound to its device.
 type raw struct {
-	paths   []path
-	sockets []rawSocket
+	paths []path
+	links []Link
+
+	mu      sync.Mutex // guards sockets and closed: renew replaces one
+	sockets []*rawSocket
+	closed  bool
 }
 
 type rawSocket struct {
@@ -47,32 +52,33 @@ type rawSocket struct {
 }
 
 func openRaw(r *Runner) (transport, error) {
-	t := &raw{paths: r.paths}
+	t := &raw{paths: r.paths, links: r.cfg.Links}
 	for i := range t.paths {
-		p := &t.paths[i]
-		l := &r.cfg.Links[p.link]
-		dev, err := device(l)
-		if err == nil && p.v6 && len(p.peers) == 0 {
-			p.local = linkLocal(dev, p.local)
-		}
-		var s rawSocket
-		if err == nil {
-			s, err = openSocket(p, dev)
-		}
+		s, err := t.openPath(i, true)
 		if err != nil {
 			t.close()
-			return nil, fmt.Errorf("ha: %s: %w", p.name, err)
+			return nil, fmt.Errorf("ha: %s: %w", t.paths[i].name, err)
 		}
 		t.sockets = append(t.sockets, s)
 	}
 	return t, nil
 }
 
-func device(l *Link) (*net.Interface, error) {
-	if l.Index != 0 {
-		return net.InterfaceByIndex(l.Index)
+// openPath opens the socket of one path. Only the first time is Link.Index right.
+func (t *raw) openPath(i int, first bool) (*rawSocket, error) {
+	p := &t.paths[i]
+	l := &t.links[p.link]
+	dev, err := net.InterfaceByName(l.Device)
+	if first && l.Index != 0 {
+		dev, err = net.InterfaceByIndex(l.Index)
 	}
-	return net.InterfaceByName(l.Device)
+	if err != nil {
+		return nil, err
+	}
+	if p.v6 && len(p.peers) == 0 {
+		p.local = linkLocal(dev, l.Addr6)
+	}
+	return openSocket(p, dev)
 }
 
 // linkLocal is the address that IPv6 advertisements to the group come from: the
@@ -89,7 +95,7 @@ func linkLocal(dev *net.Interface, configured netip.Addr) netip.Addr {
 	return configured
 }
 
-func openSocket(p *path, dev *net.Interface) (s rawSocket, err error) {
+func openSocket(p *path, dev *net.Interface) (s *rawSocket, err error) {
 	family := unix.AF_INET
 	if p.v6 {
 		family = unix.AF_INET6
@@ -116,12 +122,12 @@ func openSocket(p *path, dev *net.Interface) (s rawSocket, err error) {
 	if err := setup(fd, dev.Index, len(p.peers) == 0); err != nil {
 		return s, err
 	}
+	s = &rawSocket{device: dev.Name, index: dev.Index}
 	if p.v6 {
 		s.info = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: p.local.As16(), Ifindex: uint32(dev.Index)})
 	} else {
 		s.info = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: p.local.As4(), Ifindex: int32(dev.Index)})
 	}
-	s.device, s.index = dev.Name, dev.Index
 	s.buf, s.oob = make([]byte, 2048), make([]byte, 256)
 	s.file = os.NewFile(uintptr(fd), "vrrp "+p.name)
 	s.conn, err = s.file.SyscallConn()
@@ -181,13 +187,22 @@ func setup6(fd, index int, group bool) error {
 }
 
 func (t *raw) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
 	for _, s := range t.sockets {
 		s.file.Close()
 	}
 }
 
+func (t *raw) socket(path int) *rawSocket {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sockets[path]
+}
+
 func (t *raw) send(path int, dst netip.Addr, b []byte) error {
-	s := &t.sockets[path]
+	s := t.socket(path)
 	var to unix.Sockaddr
 	if dst.Is6() {
 		a := &unix.SockaddrInet6{Addr: dst.As16()}
@@ -205,19 +220,49 @@ func (t *raw) send(path int, dst netip.Addr, b []byte) error {
 	return err
 }
 
-// linkUp tells whether the device is up and has its carrier.
+// linkUp tells whether the device is up and has its carrier. A device that was
+// taken away and made anew has another index, to which the socket is not bound:
+// it gets a new one.
 func (t *raw) linkUp(path int) (up bool, err error) {
-	s := &t.sockets[path]
-	req, err := unix.NewIfreq(s.device)
+	s := t.socket(path)
+	flags, err := s.ask(unix.SIOCGIFFLAGS)
 	if err != nil {
 		return false, err
 	}
-	e := s.conn.Control(func(fd uintptr) { err = unix.IoctlIfreq(int(fd), unix.SIOCGIFFLAGS, req) })
-	if e != nil || err != nil {
-		return false, errors.Join(e, err)
-	}
 	const want = unix.IFF_UP | unix.IFF_RUNNING
-	return req.Uint16()&want == want, nil
+	if flags.Uint16()&want != want {
+		return false, nil
+	}
+	index, err := s.ask(unix.SIOCGIFINDEX)
+	if err != nil {
+		return false, err
+	}
+	if int(index.Uint32()) != s.index {
+		return false, t.renew(path)
+	}
+	return true, nil
+}
+
+func (s *rawSocket) ask(what uint) (req *unix.Ifreq, err error) {
+	if req, err = unix.NewIfreq(s.device); err != nil {
+		return nil, err
+	}
+	if e := s.conn.Control(func(fd uintptr) { err = unix.IoctlIfreq(int(fd), what, req) }); e != nil {
+		return nil, e
+	}
+	return req, err
+}
+
+func (t *raw) renew(path int) error {
+	s, err := t.openPath(path, false)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sockets[path].file.Close()
+	t.sockets[path] = s
+	return nil
 }
 
 // boottime also counts the time in which the machine was suspended.

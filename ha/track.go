@@ -53,19 +53,21 @@ func (r *Runner) setTrack(name string, t track) {
 // pollLinks looks at the devices: a cut cable is seen within one interval, at
 // most half a second.
 func (r *Runner) pollLinks() {
+	var down [maxPaths]bool
 	for i := range r.paths {
-		link := r.paths[i].link
-		if i > 0 && r.paths[i-1].link == link {
-			continue
+		if up, err := r.tr.linkUp(i); err != nil || !up {
+			down[r.paths[i].link] = true
 		}
-		up, err := r.tr.linkUp(i)
+	}
+	for i := range r.cfg.Links {
 		t := track{}
-		if (err != nil || !up) && r.cfg.LinkDownDelta != 0 {
+		switch {
+		case down[i] && r.cfg.LinkDownDelta != 0:
 			t.delta = r.cfg.LinkDownDelta
-		} else if err != nil || !up {
+		case down[i]:
 			t.fault = true
 		}
-		r.setTrack("link "+r.cfg.Links[link].Device, t)
+		r.setTrack("link "+r.cfg.Links[i].Device, t)
 	}
 }
 
