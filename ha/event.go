@@ -47,6 +47,10 @@ type (
 	}
 	// SetPriority changes the configured priority.
 	SetPriority struct{ Priority uint8 }
+	// PeerGone is a hint that the active director's process has ended: nobody
+	// listens any more where it listened. It may be wrong or forged, so it only
+	// shortens the silence that makes a backup take over; see GoneInterval.
+	PeerGone struct{}
 )
 
 func (Startup) event()         {}
@@ -60,6 +64,7 @@ func (Release) event()         {}
 func (Leave) event()           {}
 func (ForeignAnnounce) event() {}
 func (SetPriority) event()     {}
+func (PeerGone) event()        {}
 
 // Action is something that the machine wants done, in order.
 type Action interface{ action() }

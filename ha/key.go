@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // KeySize is the length of the pair's key in bytes.
@@ -16,7 +17,7 @@ const KeySize = 32
 // ReadKey reads the pair's key: 64 hex digits, in a regular file that only its
 // owner may touch (mode 0600 or less). White space around them is ignored.
 func ReadKey(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO would wait for ever
 	if err != nil {
 		return nil, fmt.Errorf("ha: key file: %w (make one with: svm-fwd genkey > %s)", err, path)
 	}

@@ -158,13 +158,11 @@ func TestLabPlanned(t *testing.T) {
 	wantRole(t, a, true)
 	wantRole(t, b, false)
 	a.stop()
-	// The leaving one forwards until the peer does: its role ends after the other's began.
 	if !b.active.Load() || a.active.Load() {
 		t.Fatalf("after the shutdown: %+v", b.Status())
 	}
-	if gap := time.Duration(a.since.Load() - b.since.Load()); gap < -20*ms {
-		t.Errorf("nobody was active for %v", -gap)
-	}
+	// That none is missing between them is asserted in TestRunnerPair, where time is exact.
+	t.Logf("both forwarded for %v", time.Duration(a.since.Load()-b.since.Load()))
 }
 
 func TestLabTcpdump(t *testing.T) {

@@ -66,6 +66,7 @@ type Machine struct {
 	held, syncGivenUp     bool
 	holdUntil             time.Duration // after a stall
 
+	heard    time.Duration // the last advertisement as backup, or since when there could be one
 	leaving  leave
 	leaveEnd time.Duration
 
@@ -148,7 +149,7 @@ func (m *Machine) setTimer(at time.Duration) {
 func (m *Machine) send() { m.do(Send{m.Priority(), m.cfg.Interval}) }
 
 func (m *Machine) become(now time.Duration, s State) {
-	m.state, m.since = s, now
+	m.state, m.since, m.heard = s, now, now
 	m.splitFrom, m.leaving, m.held, m.lowerSince = 0, staying, false, 0
 	m.tieHeard = [maxPaths]time.Duration{}
 }

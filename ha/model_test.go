@@ -49,6 +49,7 @@ type model struct {
 	n     int
 	nodes []*modelNode
 	now   time.Duration
+	hint  float64                // chance of a false PeerGone at each event
 	rough bool                   // loss, delay and cuts are on
 	loss  float64                // of each packet on each wire
 	delay time.Duration          // at most
@@ -65,6 +66,9 @@ func newModel(seed uint64) *model {
 	r := rand.New(rand.NewPCG(seed, 99))
 	w := &model{r: r, rough: true, loss: r.Float64() * 0.6, delay: time.Duration(1+r.IntN(80)) * ms}
 	interval := []time.Duration{10 * ms, 100 * ms, time.Second}[r.IntN(3)]
+	if r.IntN(2) == 0 {
+		w.hint = r.Float64() / 4
+	}
 	if interval == 10*ms {
 		w.delay = time.Duration(r.IntN(8)) * ms
 	}
@@ -106,6 +110,11 @@ func (w *model) run(until time.Duration) {
 		e := heap.Pop(&w.q).(modelEvent)
 		w.now = e.at
 		w.handle(e)
+		if w.hint > 0 && w.r.Float64() < w.hint {
+			if i := w.r.IntN(len(w.nodes)); w.nodes[i].m != nil && w.now >= w.nodes[i].paused {
+				w.step(i, PeerGone{})
+			}
+		}
 		w.watch()
 	}
 	w.now = until

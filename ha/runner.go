@@ -348,6 +348,10 @@ func (r *Runner) SawForeignAnnounce(vip netip.Addr, from string) error {
 	return r.do(func() { r.step(ForeignAnnounce{vip, from}) })
 }
 
+// PeerGone hints that the peer's process has ended. If the peer is silent, too,
+// this director takes over sooner.
+func (r *Runner) PeerGone() error { return r.do(func() { r.step(PeerGone{}) }) }
+
 // SetPriority changes the configured priority (1 to 254).
 func (r *Runner) SetPriority(p uint8) error {
 	if p == 0 || p == owner {

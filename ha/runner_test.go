@@ -180,12 +180,14 @@ func TestRunnerPair(t *testing.T) {
 				sleep(time.Second)
 				wantCalls(t, "release", a, "priority active=false")
 				wantCalls(t, "release", b, "active=true announce")
+				noGap(t, a, b)
 				if err := a.Takeover(); err != nil {
 					t.Fatal(err)
 				}
 				sleep(time.Second)
 				wantCalls(t, "takeover", a, "active=true announce priority")
 				wantCalls(t, "takeover", b, "active=false")
+				noGap(t, b, a)
 				if err := b.Takeover(); err != nil {
 					t.Fatal(err)
 				}
@@ -197,6 +199,7 @@ func TestRunnerPair(t *testing.T) {
 				}
 				b.stop()
 				wantCalls(t, "stop", b, "active=false")
+				noGap(t, b, a)
 				sleep(time.Second)
 				wantCalls(t, "the peer stopped", a, "active=true announce")
 				if s := a.Status(); s.Received["replayed"] > 10 || s.Received["bad-seal"] != 0 || len(s.Peers) != 3 || s.SendFailures != 0 {
@@ -205,6 +208,15 @@ func TestRunnerPair(t *testing.T) {
 				a.stop()
 			})
 		})
+	}
+}
+
+// noGap wants the old active director to have stopped after the new one began.
+func noGap(t *testing.T, old, now *director) {
+	t.Helper()
+	stopped, began := old.Status().Since, now.Status().Since
+	if s := now.Status(); s.Role != "active" || stopped.Before(began) {
+		t.Errorf("%s became %s at %v, %s stopped at %v", now.cfg.Node, s.Role, began, old.cfg.Node, stopped)
 	}
 }
 

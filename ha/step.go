@@ -37,6 +37,8 @@ func (m *Machine) Step(now time.Duration, ev Event) []Action {
 		m.foreign(now, ev)
 	case SetPriority:
 		m.cfg.Priority = max(ev.Priority, 1)
+	case PeerGone:
+		m.peerGone(now)
 	}
 	if m.state != Initialize {
 		m.advise()
@@ -148,6 +150,7 @@ func (m *Machine) received(now time.Duration, r Received) {
 }
 
 func (m *Machine) backupHears(now time.Duration, r Received) {
+	m.heard = now
 	switch {
 	case r.Priority == 0:
 		m.setTimer(now + SkewTime(m.Priority(), m.activeAdv))
@@ -159,6 +162,16 @@ func (m *Machine) backupHears(now time.Duration, r Received) {
 	}
 	m.activeAdv = r.Interval
 	m.setTimer(now + m.downInterval())
+}
+
+// peerGone shortens the wait. An advertisement that comes all the same restores it.
+func (m *Machine) peerGone(now time.Duration) {
+	if m.state != Backup || m.track.Fault != "" || now < m.holdUntil {
+		return
+	}
+	if at := max(now, m.heard+GoneInterval(m.Priority(), m.activeAdv)); at < m.timer {
+		m.setTimer(at)
+	}
 }
 
 // mayPreempt decides about a lower active: RFC 9568's Preempt_Mode, with the

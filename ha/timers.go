@@ -14,6 +14,13 @@ func ActiveDownInterval(priority uint8, interval time.Duration) time.Duration {
 	return 3*interval + SkewTime(priority, interval)
 }
 
+// GoneInterval is how long an active router must have been silent on all paths
+// when its process is said to have ended: long enough for the advertisement that
+// it would have sent, and for that to be late.
+func GoneInterval(priority uint8, interval time.Duration) time.Duration {
+	return interval + max(SkewTime(priority, interval), interval/2)
+}
+
 // StallLimit is how late a timer may be before the machine believes that its own
 // process stood still: as long as the peers wait (down), at least 200 ms, since
 // schedulers of busy hosts are late by tens of milliseconds.
