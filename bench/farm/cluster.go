@@ -11,7 +11,10 @@ import (
 // Cluster is what a cluster file says beyond the machines and their addresses.
 type Cluster struct {
 	Connections int // size of the table; 0: 100000
-	Services    []Service
+	// Forwarding and HA are further keys of these mappings, such as
+	// "timeouts: {close: 1s}"; empty: none.
+	Forwarding, HA string
+	Services       []Service
 }
 
 // Service is one virtual service of the cluster file.
@@ -79,8 +82,8 @@ func (f *Farm) clusterText(c Cluster) string {
 	p("  client: {%s}", net(ClientNet(), Router1Host))
 	p("  server: {%s}", net(f.ServerNet, Router2Host))
 	p("station: {address: %q}", f.ServerNet.Addr(f.Families[0], StationHost))
-	p("ha: {vrid: 51, interval: 100ms, preempt: true}")
-	p("forwarding: {connections: %d, state_file: %q}", cmp.Or(c.Connections, 100000), filepath.Join(f.Own(), "connections"))
+	p("ha: {vrid: 51, interval: 100ms, preempt: true%s}", further(c.HA))
+	p("forwarding: {connections: %d, state_file: %q%s}", cmp.Or(c.Connections, 100000), filepath.Join(f.Own(), "connections"), further(c.Forwarding))
 	p("directors:")
 	for i, d := range f.EDS {
 		p("  - {name: %s, priority: %d, client: {device: eth0, %s}, server: {device: %s, %s}}",
@@ -115,4 +118,11 @@ func (f *Farm) clusterText(c Cluster) string {
 		}
 	}
 	return b.String()
+}
+
+func further(keys string) string {
+	if keys == "" {
+		return ""
+	}
+	return ", " + keys
 }

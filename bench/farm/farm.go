@@ -24,6 +24,7 @@ type Farm struct {
 	Directors int
 
 	ServerNet       Network
+	WAN             *netlab.Switch // the internet
 	Client, Router1 *netlab.Node
 	Back            *netlab.Node // the router that the replies take
 	BackDev         string       // its device on the server network
@@ -50,15 +51,16 @@ func (f *Farm) Build(servers int) {
 	if f.Directors == 0 {
 		f.Directors = 2
 	}
-	wan, csw := l.Switch("internet"), l.Switch("client-switch")
+	f.WAN = f.wire("internet")
+	wan, csw := f.WAN, f.wire("client-switch")
 	ssw := csw
 	switch {
 	case f.Topology.OneArm:
 		f.ServerNet = ClientNet()
 	case f.Topology.Public:
-		f.ServerNet, ssw = publicServer(), l.Switch("server-switch")
+		f.ServerNet, ssw = publicServer(), f.wire("server-switch")
 	default:
-		f.ServerNet, ssw = privateServer(), l.Switch("server-switch")
+		f.ServerNet, ssw = privateServer(), f.wire("server-switch")
 	}
 
 	f.Client = l.Node("client")
@@ -107,6 +109,18 @@ func (f *Farm) Build(servers int) {
 
 	f.routes()
 	f.nameDevices()
+}
+
+// wire makes a switch that keeps its hands off: on a host with br_netfilter Linux
+// bridges drop IP packets with mistakes in them and take Ethernet padding off.
+func (f *Farm) wire(name string) *netlab.Switch {
+	s := f.Lab.Switch(name)
+	for _, key := range []string{"iptables", "ip6tables", "arptables"} {
+		path := "/proc/sys/net/bridge/bridge-nf-call-" + key
+		// Not there without the module; where it can't be set, it stays.
+		_ = s.Node().Do(func() error { return os.WriteFile(path, []byte("0"), 0) })
+	}
+	return s
 }
 
 func (f *Farm) nameDevices() {

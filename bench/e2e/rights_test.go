@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/svm-cluster/svm/bench/farm"
+)
+
+// TestRights runs svm-fwd the way the systemd unit does: as a user that owns
+// nothing, with two capabilities and no way to more.
+func TestRights(t *testing.T) {
+	const nobody = 65534
+	r := newRig(t, farm.Topologies()[3], 2, func(r *rig) farm.Cluster { return farm.Cluster{Services: r.WebServices("wlc")} })
+	r.term(t)
+	own := r.Path(r.director, "")
+	left, err := filepath.Glob(filepath.Join(own, "*"))
+	r.check(t, err)
+	for _, file := range left {
+		r.check(t, os.Remove(file))
+	}
+	attr := &syscall.SysProcAttr{AmbientCaps: []uintptr{unix.CAP_NET_RAW, unix.CAP_NET_ADMIN}}
+	if err := os.Chown(own, nobody, nobody); err == nil {
+		attr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
+	} else {
+		// A user namespace with one user: it is nobody outside, and here it has to do
+		// with the bounding set.
+		require(t, fmt.Errorf("no second user here: %w", err))
+	}
+	daemon := r.director.Command(context.Background(), r.Programs.FWD, r.DirectorArgs(0)...)
+	daemon.SysProcAttr = attr
+	r.check(t, daemon.Start())
+	r.daemon = daemon
+	r.ready(t)
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", daemon.Process.Pid))
+	r.check(t, err)
+	want := fmt.Sprintf("CapEff:\t%016x", 1<<unix.CAP_NET_RAW|1<<unix.CAP_NET_ADMIN)
+	if !strings.Contains(string(status), want) || !strings.Contains(string(status), fmt.Sprintf("Uid:\t%d", nobody)) {
+		t.Errorf("it does not run as user %d with %q:\n%s", nobody, want, status)
+	}
+	each(t, func(t *testing.T, fam farm.Family) {
+		for range 10 {
+			if _, _, err := r.Caller(fam).Page(t.Context(), "/"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	info, err := os.Stat(filepath.Join(own, "fwd.sock"))
+	r.check(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket has mode %v, want 0600", info.Mode().Perm())
+	}
+	if log := daemon.Log(); strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+		t.Errorf("it is not content:\n%s", log)
+	}
+	if err := daemon.Stop(10 * time.Second); err != nil {
+		t.Error(err)
+	}
+	if err := r.Traces(r.director); err != nil {
+		t.Error(err)
+	}
+	r.finish(t)
+}
+
+// TestUnits has systemd read the units, with the programs where they are here.
+func TestUnits(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	require(t, err)
+	p := programs(t)
+	for _, unit := range []string{"svm-fwd.service", "svm-rs.service"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "systemd", unit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), unit)
+		here := strings.ReplaceAll(string(text), "/usr/local/bin/", p.Dir()+"/")
+		if err := os.WriteFile(file, []byte(here), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", file).CombinedOutput()
+		if err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)
+		}
+	}
+}
