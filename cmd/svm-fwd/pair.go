@@ -27,6 +27,8 @@ type pair struct {
 	live     chan int          // how many servers are alive, newest only
 	vips     chan []netip.Addr // to advertise, newest only
 	foreign  chan claim
+	gone     chan struct{} // the peer's process has probably ended
+	stalled  chan struct{} // the election forgot whether all connections are here
 }
 
 type claim struct {
@@ -40,7 +42,8 @@ const handover = 100 * time.Millisecond
 
 // newPair prepares the election; attach must follow before run.
 func newPair(conf *cluster.Cluster, me *cluster.Director, key []byte, neighbours *neigh.Agent, log *slog.Logger) (*pair, error) {
-	p := &pair{conf: conf, log: log, me: me, key: key, live: make(chan int, 1), vips: make(chan []netip.Addr, 1), foreign: make(chan claim, 16)}
+	p := &pair{conf: conf, log: log, me: me, key: key, live: make(chan int, 1), vips: make(chan []netip.Addr, 1), foreign: make(chan claim, 16),
+		gone: make(chan struct{}, 1), stalled: make(chan struct{}, 1)}
 	for i := range conf.Directors {
 		if d := &conf.Directors[i]; d.Name != me.Name {
 			p.peer = d
@@ -52,6 +55,11 @@ func newPair(conf *cluster.Cluster, me *cluster.Director, key []byte, neighbours
 		WaitForSync: p.key != nil, Key: p.key, Links: p.links(), VIPs: conf.VIPs(), AnyTTL: !h.CheckTTL,
 		Notify: ha.Notify{Exec: h.Notify.Command, URL: h.Notify.Webhook, Timeout: h.Notify.Timeout},
 		Log:    log, OnRole: p.role, OnAnnounce: neighbours.Announce,
+		OnReport: func(r ha.Report) {
+			if r.Kind == ha.ClockStall {
+				poke(p.stalled)
+			}
+		},
 	}
 	if h.Checksum == cluster.Plain {
 		cfg.Checksum = ha.ChecksumPlain
@@ -105,6 +113,7 @@ func (p *pair) attach(d *control.Control, table *flow.Table, feeds []*flow.Feed,
 	p.sync, err = flowsync.New(flowsync.Config{
 		Key: [32]byte(p.key), Local: netip.AddrPortFrom(mine, p.conf.HA.SyncPort), Remote: netip.AddrPortFrom(theirs, p.conf.HA.SyncPort),
 		Table: table, Feeds: feeds, Backends: books, Ledger: books, Now: now, Log: p.log,
+		OnGone: func() { poke(p.gone) },
 		Settle: max(p.conf.Forwarding.Timeouts.Established, time.Minute),
 	})
 	return err
@@ -150,6 +159,10 @@ func (p *pair) watch(ctx context.Context) error {
 			return nil
 		case <-synced:
 			_ = p.runner.SetSyncReady(p.sync.Synced()) // it ended: so do we
+		case <-p.stalled:
+			_ = p.runner.SetSyncReady(p.sync != nil && p.sync.Synced())
+		case <-p.gone:
+			_ = p.runner.PeerGone()
 		case n := <-p.live:
 			delta := 0
 			if n < p.conf.HA.Track.MinServers {
@@ -179,6 +192,14 @@ func (p *pair) onForeign(vip netip.Addr, by string) {
 	select {
 	case p.foreign <- claim{vip, by}:
 	default: // there are enough to hear of already
+	}
+}
+
+// poke leaves word in c unless some is there.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

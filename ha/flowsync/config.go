@@ -39,6 +39,11 @@ type Config struct {
 	Ledger        flow.Ledger      // told of what Sync puts into Table; called like Backends
 	Now           func() flow.Tick // safe for concurrent use
 	Log           *slog.Logger
+	// OnGone is told, at once and maybe many times, that the peer's host says that
+	// nobody listens any more at the active peer's end of a session: its process
+	// has probably ended. Anyone who can forge ICMP can say so: take it for a hint.
+	// It must neither block nor call back into Sync. nil: nobody is told.
+	OnGone func()
 
 	// Batch is how long a change may wait for others to share its datagram.
 	// Default 5 ms.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -274,5 +275,35 @@ func TestNoAllocation(t *testing.T) {
 	}
 	if got := a.e.totals.recordsOut - told; got < 200*500 {
 		t.Errorf("only %d records", got)
+	}
+}
+
+// TestGone: a peer that ends without a word is told of by its host; one that
+// leaves, or an idle backup, is not.
+func TestGone(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	p := newPair(t, 3000, 256)
+	var gone [2]atomic.Int32
+	for i, s := range p.syncs {
+		s.cfg.OnGone = func() { gone[i].Add(1) }
+	}
+	p.syncs[0].SetActive(true)
+	stop0, stop1 := p.run(0), p.run(1)
+	await(t, "synced", p.syncs[1].Synced)
+	stop0()
+	await(t, "the session's end", func() bool { return !p.syncs[1].Status().Session })
+	if n := gone[1].Load(); n != 0 {
+		t.Errorf("after a goodbye: told %d times", n)
+	}
+	stop0 = p.run(0)
+	await(t, "synced again", func() bool { s := p.syncs[1].Status(); return s.Synced && s.PeerActive })
+	p.syncs[0].mu.Lock()
+	p.syncs[0].conn.Close() // Run makes a new socket a second later
+	p.syncs[0].mu.Unlock()
+	await(t, "the hint", func() bool { return gone[1].Load() > 0 })
+	stop0()
+	stop1()
+	if n := gone[0].Load(); n != 0 {
+		t.Errorf("the active was told %d times", n)
 	}
 }

@@ -42,6 +42,15 @@ func (s *Sync) transmit(d []byte) {
 	// An error is as good as a loss: refused while the peer is down, or no buffer.
 	if _, err := s.conn.Write(d); err != nil {
 		s.e.totals.sendErrors++
+		s.refused(err)
+	}
+}
+
+// refused passes on that the peer's host refused a datagram of a session. Call it
+// under the lock.
+func (s *Sync) refused(err error) {
+	if e := s.e.session; e != nil && e.peerActive && !s.e.active && s.cfg.OnGone != nil && errors.Is(err, syscall.ECONNREFUSED) {
+		s.cfg.OnGone()
 	}
 }
 
@@ -135,7 +144,10 @@ func (s *Sync) listen(conn *net.UDPConn) error {
 		case err == nil:
 			bad = 0
 		case errors.Is(err, syscall.ECONNREFUSED):
-			continue // the peer's host says that nobody listens there
+			s.mu.Lock()
+			s.refused(err) // the peer's host says that nobody listens there
+			s.mu.Unlock()
+			continue
 		default:
 			if bad++; bad > 100 || errors.Is(err, net.ErrClosed) {
 				return err
