@@ -168,10 +168,12 @@ func (t *Table) Guess(hashes []uint64, slots []uint32) (sink uint64) {
 	return sink
 }
 
-// LookupAt is Lookup for which slot is a guess.
+// LookupAt is Lookup for a key whose slot Guess has guessed.
 func (t *Table) LookupAt(k *frame.Key, h uint64, slot uint32) (Entry, bool) {
-	if e, ok := t.at(k, uint64(slot)); ok {
-		return e, true
+	s := &t.slots[slot]
+	meta := Meta(atomic.LoadUint64(&s[wordMeta]))
+	if s.holds(k) && meta.State() != Free && meta.version() == Meta(atomic.LoadUint64(&s[wordMeta])).version() {
+		return Entry{Slot: slot, Meta: meta}, true
 	}
 	return t.Lookup(k, h)
 }

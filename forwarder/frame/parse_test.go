@@ -202,3 +202,27 @@ func TestParseTruncated(t *testing.T) {
 		}
 	}
 }
+
+// The short way for common segments and the long one agree, whatever single bytes
+// are changed.
+func TestFastWayAgrees(t *testing.T) {
+	base := tcp4(t, "hello")
+	for at := range base[:60] {
+		for _, b := range []byte{0, 1, 0x10, 0x40, 0x45, 0x46, 0x50, 0x5f, 0x80, 0xf0, 0xff, base[at] + 1, base[at] - 1, base[at]} {
+			eth := with(base, at, b)
+			var fast, long Packet
+			if !fastTCP4((*[EthLen + 40]byte)(eth), len(eth), &fast) {
+				continue
+			}
+			if eth[0]&1 != 0 || be16(eth[12:]) != EtherIPv4 {
+				t.Fatalf("byte %d = %#x: the short way took a foreign frame", at, b)
+			}
+			if f := parse4(eth, &long); f != OK || fast != long {
+				t.Fatalf("byte %d = %#x: %v\nfast %+v\nlong %+v", at, b, f, fast, long)
+			}
+		}
+	}
+	if !fastTCP4((*[EthLen + 40]byte)(base), len(base), new(Packet)) {
+		t.Error("the short way does not take a plain segment")
+	}
+}
