@@ -82,7 +82,7 @@ func (f *Farm) clusterText(c Cluster) string {
 	p("  client: {%s}", net(ClientNet(), Router1Host))
 	p("  server: {%s}", net(f.ServerNet, Router2Host))
 	p("station: {address: %q}", f.ServerNet.Addr(f.Families[0], StationHost))
-	p("ha: {vrid: 51, interval: 100ms, preempt: true%s}", further(c.HA))
+	p("ha: {vrid: 51, interval: 100ms, preempt: true%s%s}", f.keyFile(), further(c.HA))
 	p("forwarding: {connections: %d, state_file: %q%s}", cmp.Or(c.Connections, 100000), filepath.Join(f.Own(), "connections"), further(c.Forwarding))
 	p("directors:")
 	for i, d := range f.EDS {

@@ -47,6 +47,9 @@ func (f *Farm) Start(ctx context.Context) error {
 			return err
 		}
 	}
+	if f.keyed() && len(f.EDS) > 1 {
+		return f.Copied(ctx, 1)
+	}
 	return nil
 }
 
@@ -87,7 +90,11 @@ func (f *Farm) rs(ctx context.Context, n *netlab.Node, verb string) error {
 
 // DirectorArgs are the arguments of svm-fwd that run the i-th director.
 func (f *Farm) DirectorArgs(i int) []string {
-	return []string{"run", "--config", f.ClusterFile(), "--node", f.EDS[i].Name(), "--socket", f.Socket(), "--role", Role(i)}
+	args := []string{"run", "--config", f.ClusterFile(), "--node", f.EDS[i].Name(), "--socket", f.Socket()}
+	if f.Elect {
+		return args
+	}
+	return append(args, "--role", Role(i))
 }
 
 // StartDirector starts svm-fwd on the i-th director and does not wait for it.

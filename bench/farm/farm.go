@@ -22,6 +22,9 @@ type Farm struct {
 	Programs Programs
 	// Directors is how many there are; 0: two, the active one and the backup.
 	Directors int
+	// Elect lets two directors elect the active one and copy connections, with a key
+	// that Prepare makes; NoKey: without. Otherwise the first is active for good.
+	Elect, NoKey bool
 
 	ServerNet       Network
 	WAN             *netlab.Switch // the internet
@@ -183,7 +186,7 @@ func (f *Farm) Prepare() error {
 		}
 		n.Bind(d, f.Own())
 	}
-	return nil
+	return f.makeKey()
 }
 
 // VIP is the first virtual address of the family.
