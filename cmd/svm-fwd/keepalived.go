@@ -19,16 +19,6 @@ func (s *statement) word(i int) string {
 	return ""
 }
 
-// find returns the first statement of the block that begins with the word, or nil.
-func (s *statement) find(word string) *statement {
-	for _, b := range s.block {
-		if b.word(0) == word {
-			return b
-		}
-	}
-	return nil
-}
-
 // parseKeepalived reads a file's statements. Comments begin with # or !.
 func parseKeepalived(text string) ([]*statement, error) {
 	root := &statement{}
