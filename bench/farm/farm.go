@@ -36,10 +36,18 @@ type Farm struct {
 	// ServerDev is the directors' device on the server network; eth0 is the one on
 	// the client network.
 	ServerDev string
+	// ClientPorts and ServerPorts are where the directors are plugged in.
+	ClientPorts, ServerPorts []Port
 
 	daemons []daemon
 	before  map[*netlab.Node][]string // what was set before anything started
 	byMAC   map[string]string         // MAC address to "node:device"
+}
+
+// Port is a place on a switch.
+type Port struct {
+	Switch *netlab.Switch
+	Name   string // the device of the switch's node
 }
 
 // Own is where every node's processes see a directory of the node's own.
@@ -94,12 +102,14 @@ func (f *Farm) Build(servers int) {
 	f.ServerDev = "eth1"
 	for i := range f.Directors {
 		d := l.Node(fmt.Sprintf("eds%d", i+1))
-		csw.Attach(d, "eth0", ClientNet().Host(f.Families, DirectorHost+i)...)
+		front := Port{csw, csw.Attach(d, "eth0", ClientNet().Host(f.Families, DirectorHost+i)...)}
+		back := front
 		if f.Topology.OneArm {
 			f.ServerDev = "eth0"
 		} else {
-			ssw.Attach(d, "eth1", f.ServerNet.Host(f.Families, DirectorHost+i)...)
+			back = Port{ssw, ssw.Attach(d, "eth1", f.ServerNet.Host(f.Families, DirectorHost+i)...)}
 		}
+		f.ClientPorts, f.ServerPorts = append(f.ClientPorts, front), append(f.ServerPorts, back)
 		f.EDS = append(f.EDS, d)
 	}
 	for i := range servers {
