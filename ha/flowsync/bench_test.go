@@ -122,3 +122,31 @@ func BenchmarkWholeTable(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkIdle is a tick of an active with a million connections that nothing
+// happens to: it looks at all deadlines once in Scan. At the default Batch there
+// are 200 a second.
+func BenchmarkIdle(b *testing.B) {
+	s := newSim(b, 1, newTables(b, 1_000_000))
+	s.cfg.Scan = 0
+	s.both(1)
+	a := s.nodes[0]
+	a.e.setActive(true, s.now)
+	s.until(2000, "synced", func() bool { return s.synced(1) })
+	p := &pair{tables: [2]*flow.Table{a.table}, now: func() flow.Tick { return s.now }}
+	p.fill(b, 1_000_000)
+	a.table.Range(func(_ *frame.Key, e flow.Entry, d flow.Tick) bool {
+		a.e.stream.told[e.Slot] = d
+		return true
+	})
+	told := a.e.totals.recordsOut
+	b.ResetTimer()
+	for range b.N {
+		s.now += 5
+		a.e.session.heard, a.e.stream.pass.ended = s.now, s.now
+		a.e.tick(s.now)
+	}
+	if a.e.totals.recordsOut != told {
+		b.Errorf("%d records", a.e.totals.recordsOut-told)
+	}
+}

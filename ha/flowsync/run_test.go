@@ -290,11 +290,14 @@ func TestGone(t *testing.T) {
 	p.syncs[0].SetActive(true)
 	stop0, stop1 := p.run(0), p.run(1)
 	await(t, "synced", p.syncs[1].Synced)
+	p.syncs[0].SetActive(false) // or what crosses the goodbye on its way may be refused
+	await(t, "the role given away", func() bool { return !p.syncs[1].Status().PeerActive })
 	stop0()
 	await(t, "the session's end", func() bool { return !p.syncs[1].Status().Session })
 	if n := gone[1].Load(); n != 0 {
 		t.Errorf("after a goodbye: told %d times", n)
 	}
+	p.syncs[0].SetActive(true)
 	stop0 = p.run(0)
 	await(t, "synced again", func() bool { s := p.syncs[1].Status(); return s.Synced && s.PeerActive })
 	p.syncs[0].mu.Lock()
