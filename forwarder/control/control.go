@@ -67,6 +67,7 @@ type Control struct {
 	builder    builder
 	marks      marks
 	conflicts  map[netip.Addr]uint64
+	lastMACs   map[netip.Addr][6]byte // of real servers, as last known
 	meters     map[*forwarder.Stats]*meter
 	servers    [][]serverState // of the Snapshot in force
 	guarded    guard.State     // what the guard was told last
@@ -84,6 +85,7 @@ func New(cfg Config) (*Control, error) {
 		meters:    map[*forwarder.Stats]*meter{},
 		marks:     marks{},
 		conflicts: map[netip.Addr]uint64{},
+		lastMACs:  map[netip.Addr][6]byte{},
 		builder:   builder{key: cfg.HashKey, clientMAC: cfg.ClientMAC, serverMAC: cfg.ServerMAC},
 	}
 	var known bool
@@ -227,6 +229,7 @@ func (c *Control) commit(p *plan) error {
 		}
 	}
 	c.cfg.Snapshot.Store(p.snap)
+	c.moved(p)
 	c.logChanges(p)
 	c.cluster, c.active, c.servers, c.registry, c.builder.services = p.cluster, p.active, p.servers, p.registry, p.services
 	return nil

@@ -219,8 +219,16 @@ func TestHealthAndNeighboursDecideWhoGetsNewConnections(t *testing.T) {
 			t.Errorf("a segment for a server without MAC address left for %d", got)
 		}
 	}
-	d.macs[netip.MustParseAddr("192.168.2.12")] = mac(99) // another card
+	if len(d.relearned) != 0 {
+		t.Errorf("the kernel had to ask for %v before anything moved", d.relearned)
+	}
+	eps2 := netip.MustParseAddr("192.168.2.12")
+	d.macs[eps2] = mac(99) // another card
 	d.mu2(d.refresh)
+	d.mu2(d.refresh)
+	if !slices.Equal(d.relearned, []netip.Addr{eps2}) {
+		t.Errorf("the kernel had to ask for %v, want %v once", d.relearned, eps2)
+	}
 	for c, was := range conns {
 		if got := d.send(c, web, frame.ACK); was == 12 && got != 99 {
 			t.Errorf("a segment left for %d, want the new MAC address", got)

@@ -31,8 +31,10 @@ type outside struct {
 	guarded  guard.State
 	guardErr error
 	undone   int
-	filter   pktio.Filter
-	calls    []string // of everybody, in order
+	// relearned are the addresses that the kernel had to ask for again.
+	relearned []netip.Addr
+	filter    pktio.Filter
+	calls     []string // of everybody, in order
 }
 
 func newOutside() *outside {
@@ -104,6 +106,13 @@ func (f fakeGuard) Undo() error {
 	f.undone++
 	f.guarded = guard.State{}
 	f.note("undo")
+	return nil
+}
+
+func (f fakeGuard) Relearn(_ int, addrs ...netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.relearned = append(f.relearned, addrs...)
 	return nil
 }
 

@@ -34,6 +34,7 @@ type Health interface {
 type Guard interface {
 	Apply(guard.State) error
 	Undo() error
+	Relearn(index int, addrs ...netip.Addr) error
 }
 
 // Filter tells the packet backends which frames to receive.

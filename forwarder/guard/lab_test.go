@@ -120,6 +120,49 @@ func (f *farm) serve(n *netlab.Node, name string) {
 	}
 }
 
+// TestRelearn: a server that takes another MAC address without a word is found
+// again at once, and an administrator's entry stays.
+func TestRelearn(t *testing.T) {
+	f := newFarm(t)
+	index := f.ds.Index("eth1")
+	f.must(f.ds.Do(func() error {
+		return netlink.NeighSet(&netlink.Neigh{LinkIndex: index, IP: eps4[1].AsSlice(), HardwareAddr: f.eps[1].MAC("eth0"), State: netlink.NUD_PERMANENT})
+	}))
+	knows := func(a netip.Addr) (mac net.HardwareAddr) {
+		f.must(f.ds.Do(func() error {
+			list, err := netlink.NeighList(index, netlink.FAMILY_ALL)
+			for _, n := range list {
+				if ip, _ := netip.AddrFromSlice(n.IP); ip.Unmap() == a && n.State&netlink.NUD_FAILED == 0 {
+					mac = n.HardwareAddr
+				}
+			}
+			return err
+		}))
+		return mac
+	}
+	reach := func(a netip.Addr) {
+		pc, err := f.ds.Dial(t.Context(), "udp", netip.AddrPortFrom(a, 9).String())
+		f.must(err)
+		defer pc.Close()
+		_, err = pc.Write([]byte("x"))
+		f.must(err)
+	}
+	for _, a := range []netip.Addr{eps4[0], eps6[0]} {
+		reach(a)
+		netlab.Eventually(t, 10*time.Second, func() bool { return knows(a) != nil }, "the server is known")
+	}
+	fresh := net.HardwareAddr{2, 0x53, 0x56, 9, 9, 9}
+	f.eps[0].SetMAC("eth0", fresh)
+	f.must(f.ds.Do(func() error { return f.guard.Relearn(index, eps4[0], eps6[0], eps4[1], eps6[1]) }))
+	for _, a := range []netip.Addr{eps4[0], eps6[0]} {
+		reach(a)
+		netlab.Eventually(t, 10*time.Second, func() bool { return bytes.Equal(knows(a), fresh) }, "the new MAC address is known")
+	}
+	if knows(eps4[1]) == nil {
+		t.Error("an administrator's entry is gone")
+	}
+}
+
 // state is the wish of a director with both VIPs and both servers.
 func (f *farm) state() State {
 	s := State{VIPs: []netip.Addr{vip4, vip6}}
