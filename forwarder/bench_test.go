@@ -45,7 +45,6 @@ const (
 type bench struct {
 	r      *rig
 	tuples []uint64 // one flow each: client address << 32 | port << 16
-	order  []uint32 // indices into tuples, shuffled
 	line   []uint32 // for each flow its line for the floor
 	memory []byte   // for the floor
 	flows  map[frame.Key]*Backend

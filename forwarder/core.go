@@ -55,6 +55,14 @@ func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.
 		reason := c.reasons[i]
 		if reason == Reason(frame.OK) {
 			p := &c.packets[i]
+			if b := c.unchanged(p, c.slots[i]); b != nil {
+				frame.Rewrite(f.Eth(), &b.Addresses)
+				c.books.carry(b, p.Bytes())
+				servers.Add(f)
+				c.reasons[i] = Known
+				c.books.reasons[Known]++
+				continue
+			}
 			var b *Backend
 			b, reason = c.decide(p, c.hashes[i], c.slots[i])
 			switch reason.Verdict() {
@@ -71,6 +79,28 @@ func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.
 		}
 		c.books.reasons[reason]++
 	}
+}
+
+// unchanged finds the backend of a segment of which nothing changes anything, as
+// nearly all are: decide in a tenth of the instructions. Nil leaves it to decide.
+func (c *Core) unchanged(p *frame.Packet, slot uint32) *Backend {
+	if p.Kind != frame.Segment || p.First || p.Flags&(frame.SYN|frame.FIN|frame.RST) != 0 {
+		return nil
+	}
+	m, deadline, ok := c.table.Peek(&p.Key, slot)
+	if !ok || m.State() != flow.Established {
+		return nil
+	}
+	t := &c.snap.Timeouts
+	left := c.now.Until(deadline)
+	if left < int32(t.idle[flow.Established]) || left > int32(t.lease[flow.Established]) {
+		return nil
+	}
+	b := c.snap.Backend(m.Backend())
+	if b == nil || b.Cut || !b.Resolved || !c.snap.Active {
+		return nil
+	}
+	return b
 }
 
 // decide finds the backend of a packet. The backend is nil unless the packet is

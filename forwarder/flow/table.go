@@ -178,6 +178,16 @@ func (t *Table) LookupAt(k *frame.Key, h uint64, slot uint32) (Entry, bool) {
 	return t.Lookup(k, h)
 }
 
+// Peek returns the Meta and the deadline of the entry in a slot if it is k's: half
+// of a LookupAt, for the packets of which nothing changes anything.
+func (t *Table) Peek(k *frame.Key, slot uint32) (Meta, Tick, bool) {
+	s := &t.slots[slot]
+	meta := Meta(atomic.LoadUint64(&s[wordMeta]))
+	d := Tick(atomic.LoadUint64(&s[wordDeadline]))
+	ok := s.holds(k) && meta.version() == Meta(atomic.LoadUint64(&s[wordMeta])).version()
+	return meta, d, ok
+}
+
 // Lookup finds a key. h is its Hash.
 func (t *Table) Lookup(k *frame.Key, h uint64) (Entry, bool) {
 	for _, b := range t.buckets(h) {
