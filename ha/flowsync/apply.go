@@ -10,6 +10,7 @@ type mirror struct {
 	cfg     *Config
 	names   listener
 	marking bool     // a pass goes on
+	touched bool     // our own workers changed the table meanwhile: we are about to be active
 	marks   []uint64 // a bit per slot: told since the pass began
 	item    item
 }
@@ -125,7 +126,8 @@ func (e *engine) passBegins(s *session) {
 		m.marks = make([]uint64, (m.cfg.Table.Buckets()*8+63)/64)
 	}
 	clear(m.marks)
-	m.marking = true
+	e.stream.discard()
+	m.marking, m.touched = true, false
 }
 
 func (e *engine) passEnds(s *session) {
@@ -134,6 +136,10 @@ func (e *engine) passEnds(s *session) {
 		return
 	}
 	m.marking = false
+	if e.stream.discard() || m.touched {
+		e.wish(s) // what was not told may be new
+		return
+	}
 	if m.item.flags&passWhole != 0 {
 		e.totals.removed += m.removeUnmarked()
 	}

@@ -329,3 +329,28 @@ func TestGap(t *testing.T) {
 		t.Errorf("%s, %d datagrams", d, sent)
 	}
 }
+
+// TestForwardingBackup: between taking the role and SetActive a director's workers
+// make connections that the old active does not know. No pass ends those.
+func TestForwardingBackup(t *testing.T) {
+	s := newSim(t, 23, newTables(t, 100))
+	s.both(4)
+	s.nodes[0].e.setActive(true, s.now)
+	s.until(2000, "synced", func() bool { return s.synced(1) })
+	for _, wait := range []int{0, 5, 30} { // before, at and after a tick
+		e := s.nodes[1].e
+		e.apply(e.session, appendPass(nil, itemBegin, passWhole, e.session.want), s.now)
+		s.run(wait)
+		k := clientKey(identity(0), 5+wait*5)
+		s.put(1, k, flow.Established, s.nodes[1].book.ids[identity(0)], 60_000)
+		s.run(wait)
+		if !e.mirror.marking {
+			t.Fatal("the pass is over already")
+		}
+		e.apply(e.session, appendPass(nil, itemEnd, passWhole, e.session.want), s.now)
+		if _, ok := s.nodes[1].table.Lookup(&k, s.nodes[1].table.Hash(&k)); !ok {
+			t.Errorf("%d ms into a pass: a connection of our own was ended", wait)
+		}
+		s.until(2000, "another pass", func() bool { return s.synced(1) })
+	}
+}

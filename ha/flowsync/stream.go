@@ -88,13 +88,17 @@ func (t *stream) earn(ms int32) {
 	t.bulk = min(t.bulk+got/2000, most/2)
 }
 
-// discard empties the feeds: a pass will tell it all.
-func (t *stream) discard() {
+// discard empties the feeds: a pass will tell it all. It tells whether there was
+// anything.
+func (t *stream) discard() (any bool) {
 	t.taken, t.on = nil, false
 	for _, f := range t.cfg.Feeds {
-		for f.Take(t.buf[:]) == len(t.buf) {
+		for n := len(t.buf); n == len(t.buf); {
+			n = f.Take(t.buf[:])
+			any = any || n > 0
 		}
 	}
+	return any
 }
 
 // pump sends what the active has to tell.
@@ -102,7 +106,9 @@ func (e *engine) pump(s *session, now flow.Tick) {
 	t := &e.stream
 	t.before, t.polled = t.polled, now
 	if !e.active || !s.known || s.peerActive {
-		t.discard()
+		if t.discard() && !e.active {
+			e.mirror.touched = true
+		}
 		return
 	}
 	if !t.on || t.pass.want != s.peerWant {
