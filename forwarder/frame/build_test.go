@@ -216,9 +216,5 @@ func turned(eth []byte) []byte {
 	return ip
 }
 
-// quote4 is the body of an ICMP error: 4 bytes (after type, code, checksum, which
-// gopacket writes together with 4 more) are gopacket's Id and Seq.
-func quote4(ip []byte) []byte { return ip }
-
 // quote6 has the 4 bytes between the ICMPv6 checksum and the quote.
 func quote6(ip []byte) []byte { return append([]byte{0, 0, 5, 0}, ip...) }
