@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"strings"
@@ -94,8 +95,32 @@ func testNewMAC(t *testing.T, r *rig) {
 		n.SetMAC("eth0", old)
 		askAll(t, "while the change is noticed", open)
 		r.await(t, "the director knows the old address", known(old))
+		// Its kernel has to know as well, for the checks: by itself it takes most of
+		// a minute.
+		if err := farm.Await(within(t), func() bool {
+			return kernelKnows(t, r.director, r.ServerNet.Addr(4, farm.ServerHost), old) &&
+				kernelKnows(t, r.director, r.ServerNet.Addr(6, farm.ServerHost), old)
+		}); err != nil {
+			t.Error("the director's kernel goes by another address")
+		}
 	})
 	r.ready(t)
+}
+
+// kernelKnows tells whether a node's kernel would send to that address for a host.
+func kernelKnows(t *testing.T, n *netlab.Node, host string, mac net.HardwareAddr) (knows bool) {
+	t.Helper()
+	index := n.Index("eth1")
+	if err := n.Do(func() error {
+		list, err := netlink.NeighList(index, netlink.FAMILY_ALL)
+		for _, e := range list {
+			knows = knows || e.IP.String() == host && bytes.Equal(e.HardwareAddr, mac)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return knows
 }
 
 // tell sends gratuitous ARP and an unsolicited advertisement, as a host does whose

@@ -41,53 +41,52 @@ func testPersistence(t *testing.T, r *rig) {
 // testThresholds: a server at its upper threshold gets no more connections, and a
 // service of such servers refuses, until some have ended.
 func testThresholds(t *testing.T, r *rig) {
-	each(t, func(t *testing.T, fam farm.Family) {
-		addr := net.JoinHostPort(r.MoreVIP(fam, thriftyVIP), "80")
-		var open []net.Conn
-		defer func() {
-			for _, c := range open {
-				c.Close()
-			}
-		}()
-		dial := func(ctx context.Context) error {
-			c, err := r.Client.Dial(ctx, "tcp", addr)
-			if err == nil {
-				open = append(open, c)
-			}
-			return err
-		}
-		for i := range 2 * len(r.EPS) {
-			if err := dial(t.Context()); err != nil {
-				t.Fatalf("connection %d: %v", i+1, err)
-			}
-		}
-		before := r.reasons(t)["no-server"]
-		ctx, cancel := context.WithCancel(t.Context())
-		refused := make(chan error)
-		go func() { refused <- dial(ctx) }()
-		r.await(t, "a connection too many is counted", func(s *control.Status) bool {
-			return sumReasons(s.Workers)["no-server"] > before
-		})
-		cancel()
-		if err := <-refused; err == nil {
-			t.Fatal("a connection too many was made")
-		}
+	var open []net.Conn
+	drop := func() {
 		for _, c := range open {
 			_ = c.(*net.TCPConn).SetLinger(0) // a reset: gone at once
 			c.Close()
 		}
 		open = nil
-		name := fmt.Sprintf("thrifty%d", int(fam))
-		r.await(t, "the servers take connections again", func(s *control.Status) bool {
+	}
+	defer drop()
+	dial := func(ctx context.Context, fam farm.Family) error {
+		c, err := r.Client.Dial(ctx, "tcp", net.JoinHostPort(r.MoreVIP(fam, thriftyVIP), "80"))
+		if err == nil {
+			open = append(open, c)
+		}
+		return err
+	}
+	for _, fam := range farm.Both() {
+		for i := range 2 * len(r.EPS) {
+			if err := dial(t.Context(), fam); err != nil {
+				t.Fatalf("%s: connection %d: %v", fam, i+1, err)
+			}
+		}
+		before := r.reasons(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		refused := make(chan error)
+		go func() { refused <- dial(ctx, fam) }()
+		r.counts(t, "no-server", before)
+		cancel()
+		if err := <-refused; err == nil {
+			t.Fatalf("%s: a connection too many was made", fam)
+		}
+	}
+	drop()
+	r.await(t, "the servers take connections again", func(s *control.Status) bool {
+		for _, fam := range farm.Both() {
 			for _, n := range r.EPS {
-				if b := server(s, name, n.Name()); b.State != "ready" || b.Active+b.Inactive > 0 {
+				if b := server(s, fmt.Sprintf("thrifty%d", int(fam)), n.Name()); b.State != "ready" || b.Active+b.Inactive > 0 {
 					return false
 				}
 			}
-			return true
-		})
-		if err := dial(t.Context()); err != nil {
-			t.Error(err)
 		}
+		return true
 	})
+	for _, fam := range farm.Both() {
+		if err := dial(t.Context(), fam); err != nil {
+			t.Errorf("%s: %v", fam, err)
+		}
+	}
 }
