@@ -150,3 +150,26 @@ func BenchmarkIdle(b *testing.B) {
 		b.Errorf("%d records", a.e.totals.recordsOut-told)
 	}
 }
+
+// BenchmarkJunk is what a refused datagram of full size costs, without the socket.
+func BenchmarkJunk(b *testing.B) {
+	for _, kind := range []string{"session", "forged", "greeting"} {
+		b.Run(kind, func(b *testing.B) {
+			s := newSim(b, 1, newTables(b, 100))
+			s.both(1)
+			s.until(2000, "a session", func() bool { return s.nodes[1].e.session != nil })
+			e := s.nodes[1].e
+			d := make([]byte, maxDatagram)
+			d[0], d[1], d[15] = version, kindData, 99
+			switch kind {
+			case "forged":
+				copy(d[2:], e.session.rx.tag[:])
+			case "greeting":
+				d[1], d = kindHello, d[:helloLen]
+			}
+			for range b.N {
+				e.receive(d, s.now)
+			}
+		})
+	}
+}
