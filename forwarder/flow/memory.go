@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"os"
 	"syscall"
 	"unsafe"
@@ -84,7 +85,12 @@ func New(cfg Config) (*Table, Origin, error) {
 		if foreign != blank {
 			o.Discarded = foreign
 		}
-		clear(m.raw[:pageBytes+dirBytes]) // a slot without a tag may hold anything
+		clear(m.raw[:pageBytes+dirBytes])
+		if foreign != blank && m.old == "" { // the file was not emptied: nothing may live in it
+			for i := range t.slots {
+				t.slots[i][wordMeta] = 0
+			}
+		}
 		m.format(n, cfg.BootID)
 		m.readSeed(&t.seed)
 	}
@@ -229,7 +235,14 @@ func (m *memory) readSeed(s *frame.Seed) {
 
 // Reset empties the table. Nobody else may use it meanwhile.
 func (t *Table) Reset() {
-	clear(t.dir)
+	for b := range t.dir {
+		// A slot is looked at by guess, too, without its tag.
+		for m := freeBytes(t.dir[b]) ^ ones<<7; m != 0; m &= m - 1 {
+			s := &t.slots[b*bucketSlots+bits.TrailingZeros64(m)/8]
+			s[wordMeta] = uint64(Meta(s[wordMeta]).next())
+		}
+		t.dir[b] = 0
+	}
 	t.used.Store(0)
 	for i := range t.class {
 		t.class[i].Store(0)
