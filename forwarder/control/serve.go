@@ -10,13 +10,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
 
 // Serve answers on a Unix socket at path until ctx ends; then it lets requests
 // under way finish for a moment and removes the socket. The socket has mode 0600
-// from the moment it is there. A missing parent directory is made with mode 0755
+// from the moment it is there, and no handler runs any more when Serve returns: what
+// they read may then be taken away. A missing parent directory is made with mode 0755
 // and stays. A socket that nobody listens on any more is replaced; one that
 // answers, or a file that is no socket, is an error.
 func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) error {
@@ -28,8 +30,9 @@ func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) e
 	if err != nil {
 		return errors.Join(fmt.Errorf("runtime API: %w", err), l.Close())
 	}
+	var calls gate
 	s := &http.Server{
-		Handler:           h,
+		Handler:           calls.guard(h),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      answerWithin,
@@ -51,6 +54,7 @@ func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) e
 	if !stop() {
 		<-stopped
 	}
+	calls.shut(s)
 	// Another daemon may have put its own there after somebody deleted ours.
 	if now, e := os.Lstat(path); e == nil && os.SameFile(made, now) {
 		_ = os.Remove(path)
@@ -58,7 +62,32 @@ func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) e
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("runtime API on %s: %w", path, err), s.Close())
+	return fmt.Errorf("runtime API on %s: %w", path, err)
+}
+
+// gate counts the handlers that run. http.Server.Close ends their connections, but
+// does not wait for them.
+type gate struct {
+	mu   sync.RWMutex
+	down bool
+}
+
+func (g *gate) guard(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.mu.RLock()
+		defer g.mu.RUnlock()
+		if !g.down {
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
+// shut closes the server's connections and waits until no handler runs.
+func (g *gate) shut(s *http.Server) {
+	_ = s.Close()
+	g.mu.Lock()
+	g.down = true
+	g.mu.Unlock()
 }
 
 func listen(ctx context.Context, path string) (net.Listener, error) {

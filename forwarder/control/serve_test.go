@@ -199,6 +199,37 @@ func TestServeEndsSlowClients(t *testing.T) {
 	}
 }
 
+// The daemon unmaps the connection table after Serve: a handler that still walks
+// through it then would kill the process.
+func TestServeWaitsForHandlers(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	path := filepath.Join(t.TempDir(), "fwd.sock")
+	entered, gone := make(chan struct{}), false
+	stop := serve(t, path, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-r.Context().Done()
+		for range 100 { // it does not look at the client just now
+			time.Sleep(time.Millisecond)
+		}
+		gone = true
+	}))
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-entered
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if !gone {
+		t.Error("Serve has returned while a handler runs")
+	}
+}
+
 func TestClientErrors(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := NewClient(filepath.Join(dir, "none")).Status(t.Context()); err == nil ||
