@@ -59,6 +59,13 @@ func (r *rig) startProbe(t testing.TB) *probe {
 	return p
 }
 
+// first is when the first datagram arrived.
+func (p *probe) first() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.arrivals[4][0].at
+}
+
 // reach waits until both families' datagrams arrive that came after a time.
 func (p *probe) reach(after time.Time) error {
 	end := time.Now().Add(patience)
@@ -154,15 +161,18 @@ func (p *probe) stop() {
 
 // gap is what a probe saw.
 type gap struct {
-	hole  time.Duration // the longest at a sink
+	hole  time.Duration // the longest at a sink in which datagrams were lost
+	late  time.Duration // the longest in which none was: the machine was busy
 	lost  int           // datagrams
 	sent  int
 	moved int // changes of the server: 0, or the connection broke
 }
 
 func (g gap) String() string {
-	return fmt.Sprintf("gap %.1f ms, %d of %d datagrams lost", float64(g.hole)/float64(time.Millisecond), g.lost, g.sent)
+	return fmt.Sprintf("gap %.1f ms, %d of %d datagrams lost, others at most %.1f ms late", ms(g.hole), g.lost, g.sent, ms(g.late))
 }
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // since measures what happened after a time; the worse of the two families. It
 // waits until something of both has arrived again.
@@ -183,9 +193,10 @@ func (p *probe) since(t testing.TB, from time.Time) gap {
 			}
 			hole := b.at.Sub(a.at)
 			if b.n == a.n+1 {
-				hole -= max(0, b.sent-a.sent-spacing) // the sender was late, on a busy machine
+				g.late = max(g.late, hole-max(0, b.sent-a.sent-spacing)) // the sender may have been late
+			} else {
+				g.hole = max(g.hole, hole)
 			}
-			g.hole = max(g.hole, hole)
 			if b.n > a.n {
 				g.lost += int(b.n - a.n - 1)
 				g.sent += int(b.n - a.n)
@@ -194,7 +205,7 @@ func (p *probe) since(t testing.TB, from time.Time) gap {
 				g.moved++
 			}
 		}
-		worst = gap{max(worst.hole, g.hole), max(worst.lost, g.lost), max(worst.sent, g.sent), worst.moved + g.moved}
+		worst = gap{max(worst.hole, g.hole), max(worst.late, g.late), max(worst.lost, g.lost), max(worst.sent, g.sent), worst.moved + g.moved}
 	}
 	return worst
 }

@@ -145,6 +145,27 @@ func (r *rig) awaitRole(t testing.TB, i int, s ha.State) {
 	r.await(t, i, "is "+s.String(), func(p *control.PairStatus) bool { return p.HA.Role == s.String() })
 }
 
+// copied waits until the i-th director, a backup, has all connections.
+func (r *rig) copied(t testing.TB, i int) {
+	t.Helper()
+	r.await(t, i, "has all connections", func(p *control.PairStatus) bool { return p.Sync != nil && p.Sync.Synced })
+}
+
+// running tells whether the i-th director's process lives.
+func (r *rig) running(i int) bool {
+	select {
+	case <-r.daemons[i].Done():
+		return false
+	default:
+		return true
+	}
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
 func (r *rig) pair(t testing.TB, i int) control.PairStatus {
 	t.Helper()
 	p, err := r.apis[i].Pair(t.Context())
@@ -178,9 +199,7 @@ func roles(who int, log string) (out []role) {
 func (r *rig) timeline() []role {
 	all := r.history
 	for i, d := range r.daemons {
-		select {
-		case <-d.Done():
-		default:
+		if r.running(i) {
 			all = append(all[:len(all):len(all)], roles(i, d.Log())...)
 		}
 	}

@@ -40,6 +40,10 @@ type claim struct {
 // have its last connections; and how long one on its way up still takes them.
 const handover = 100 * time.Millisecond
 
+// linger is how long a director forwards on once the other one has the role, and
+// may still be setting itself up.
+const linger = handover / 2
+
 // newPair prepares the election; attach must follow before run.
 func newPair(conf *cluster.Cluster, me *cluster.Director, key []byte, neighbours *neigh.Agent, log *slog.Logger) (*pair, error) {
 	p := &pair{conf: conf, log: log, me: me, key: key, live: make(chan int, 1), vips: make(chan []netip.Addr, 1), foreign: make(chan claim, 16),

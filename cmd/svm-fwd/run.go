@@ -144,6 +144,7 @@ func run(ctx context.Context, o options) (err error) {
 		if other, err = newPair(conf, me, secret, neighbours, o.log.With("part", "ha")); err != nil {
 			return err
 		}
+		settings.Linger = linger
 		settings.Pair, settings.OnLive, settings.OnVIPs, settings.OnForeign = other, other.onLive, other.onVIPs, other.onForeign
 	}
 	director, err := control.New(settings)

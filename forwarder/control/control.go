@@ -45,6 +45,10 @@ type Config struct {
 	// Mark returns the SO_MARK of the n-th real server's checks; nil: unmarked.
 	Mark   func(n int) uint32
 	Active bool // the role to begin with
+	// Linger is how long a director that gives the role away still forwards what
+	// comes, after it has ceased to answer for the VIPs: packets are on their way to
+	// it until the clients' router has heard the other director.
+	Linger time.Duration
 
 	Pair      Pair                                 // nil: this director is alone
 	OnVIPs    func([]netip.Addr)                   // those of the file in force; may be nil
@@ -250,6 +254,9 @@ func (c *Control) enact(p *plan) error {
 		}
 	} else {
 		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, false)
+		if c.active {
+			time.Sleep(c.cfg.Linger)
+		}
 	}
 	if err := errors.Join(c.cfg.Filter.SetFilter(filter), c.commit(p)); err != nil {
 		return errors.Join(err, c.cfg.Filter.SetFilter(c.filter), c.cfg.Guard.Apply(c.guarded))

@@ -1,0 +1,65 @@
+package pair
+
+import (
+	"testing"
+	"time"
+
+	"github.com/svm-cluster/svm/ha"
+)
+
+// TestHandover moves the role about in all planned ways, with transfers under way
+// and idle connections open. No packet stands still for long, nothing breaks.
+func TestHandover(t *testing.T) {
+	r := newRig(t, setup{})
+	l := r.open(t, 200, 0, 0)
+	p := r.startProbe(t)
+	// to is the active director after it.
+	move := func(what string, to int, do func()) gap {
+		t.Helper()
+		if to == 1 || r.running(0) {
+			r.copied(t, to)
+		}
+		l.transfer(t, 60, 60)
+		at := time.Now()
+		do()
+		r.awaitRole(t, to, ha.Active)
+		settle := time.Now()
+		if err := p.reach(settle.Add(2 * interval)); err != nil {
+			t.Error(err)
+		}
+		g := p.since(t, at)
+		within(t, what, g, goalPlanned)
+		l.finish(t, "after "+what)
+		return g
+	}
+	command := func(i int, verb string) func() {
+		return func() {
+			out, err := r.Forward(t.Context(), i, "ha", verb)
+			r.check(t, err)
+			t.Log(firstLine(out))
+		}
+	}
+	gaps := map[string][]time.Duration{}
+	note := func(what string, g gap) { gaps[what] = append(gaps[what], g.hole) }
+	for range runs(t, 2) {
+		note("release", move("svm-fwd ha release", 1, command(0, "release")))
+		note("takeover", move("svm-fwd ha takeover", 0, command(0, "takeover")))
+		note("SIGTERM", move("SIGTERM", 1, func() {
+			r.Release(r.daemons[0])
+			if err := r.daemons[0].Stop(5 * time.Second); err != nil {
+				t.Errorf("svm-fwd ended with %v", err)
+			}
+			r.history = append(r.history, roles(0, r.daemons[0].Log())...)
+			r.history = append(r.history, role{at: time.Now(), who: 0})
+		}))
+		note("return", move("return", 0, func() { r.start(t, 0) }))
+	}
+	for what, g := range gaps {
+		summary(t, what, g, goalPlanned)
+	}
+	// Nobody took the role without being asked.
+	first := p.first()
+	if none, _ := reigns(r.timeline(), first, time.Now()); none > 0 {
+		t.Errorf("nobody was active for %v", none)
+	}
+}
