@@ -4,6 +4,8 @@
 package forwarder
 
 import (
+	"sync/atomic"
+
 	"github.com/svm-cluster/svm/forwarder/flow"
 	"github.com/svm-cluster/svm/forwarder/frame"
 	"github.com/svm-cluster/svm/forwarder/pktio"
@@ -12,13 +14,14 @@ import (
 
 // Core decides about batches of frames. One worker uses it; the table is shared.
 type Core struct {
-	table *flow.Table
-	feed  *flow.Feed // of what changes in it; may be nil
-	snap  *Snapshot  // of the current batch
-	now   flow.Tick  // of the current batch
-	flow  sched.Flow
-	books books
-	sink  uint64
+	table  *flow.Table
+	feed   *flow.Feed                // of what changes in it; may be nil
+	newest *atomic.Pointer[Snapshot] // nil: the batch's is
+	snap   *Snapshot                 // of the current batch
+	now    flow.Tick                 // of the current batch
+	flow   sched.Flow
+	books  books
+	sink   uint64
 
 	packets [pktio.BatchSize]frame.Packet
 	hashes  [pktio.BatchSize]uint64
@@ -126,7 +129,7 @@ func (c *Core) decide(p *frame.Packet, h uint64, slot uint32) (*Backend, Reason)
 // known decides about a packet whose key is in the table. Reason 0: the entry no
 // longer holds and is gone; treat the packet as one of no connection.
 func (c *Core) known(p *frame.Packet, e flow.Entry) (*Backend, Reason) {
-	b := c.snap.Backend(e.Meta.Backend())
+	b := c.backend(e.Meta.Backend())
 	state := e.Meta.State()
 	next := state
 	switch p.Kind {

@@ -25,7 +25,7 @@ func (c *Core) remembered(s *Service, p *frame.Packet) *Backend {
 	if !ok {
 		return nil
 	}
-	b := c.snap.Backend(e.Meta.Backend())
+	b := c.backend(e.Meta.Backend())
 	if b == nil || !b.Accepting || !b.Resolved || b.Cut || c.now.Until(c.table.Deadline(e)) <= 0 {
 		c.table.Remove(e, c)
 		return nil

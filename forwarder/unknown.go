@@ -86,7 +86,7 @@ func (c *Core) enter(s *Service, b *Backend, p *frame.Packet, h uint64, state fl
 	e, r := c.table.Insert(&p.Key, h, flow.MakeMeta(state, b.Ref), c.deadline(state), c.now, c)
 	switch r {
 	case flow.Existed: // another worker was faster
-		if other := c.snap.Backend(e.Meta.Backend()); other != nil {
+		if other := c.backend(e.Meta.Backend()); other != nil {
 			return resolved(other, Known)
 		}
 		return resolved(b, reason)

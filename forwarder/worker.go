@@ -58,7 +58,7 @@ func NewWorker(cfg WorkerConfig) *Worker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	w := &Worker{cfg: cfg, core: NewCore(cfg.Table)}
-	w.core.feed = cfg.Feed
+	w.core.feed, w.core.newest = cfg.Feed, cfg.Snapshot
 	return w
 }
 
