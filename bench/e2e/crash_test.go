@@ -3,12 +3,16 @@ package e2e
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
 
 	"github.com/svm-cluster/svm/bench/farm"
 	"github.com/svm-cluster/svm/bench/netlab"
@@ -37,6 +41,9 @@ func testCrash(t *testing.T, r *rig) {
 	set := r.director.State()
 	for round := range 2 {
 		r.kill()
+		if round == 0 {
+			each(t, r.silentWhileDead)
+		}
 		r.start(t)
 		if s := r.status(t); s.Table.Recovered < len(idle) {
 			t.Errorf("%d connections recovered, %d are open", s.Table.Recovered, len(idle))
@@ -62,6 +69,41 @@ func testCrash(t *testing.T, r *rig) {
 	for _, c := range callers {
 		if _, _, err := c.Page(t.Context(), "/"); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// silentWhileDead: with svm-fwd gone, the director's kernel gets the frames for the
+// VIPs and must neither refuse nor forward them, even where it is a router. What
+// the former process has set sees to that.
+func (r *rig) silentWhileDead(t *testing.T, fam farm.Family) {
+	defer r.route()()
+	tap := r.director.Capture("eth0")
+	defer tap.Stop()
+	m := r.maker(t, fam, rrVIP)
+	for _, s := range append(m.tcpSamples(), m.udpSamples()...) {
+		for _, f := range s.frames {
+			r.check(t, r.Router1.Send("eth1", f))
+		}
+	}
+	// An echo to the director's own address comes back after all of those.
+	own := *m
+	own.src, own.dst = net.ParseIP(farm.ClientNet().Addr(fam, farm.Router1Host)), net.ParseIP(farm.ClientNet().Addr(fam, farm.DirectorHost))
+	echo := own.frame(own.ip(layers.IPProtocolICMPv4), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 7})
+	if fam == 6 {
+		echo = own.frame(own.ip(layers.IPProtocolICMPv6), &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)}, gopacket.Payload([]byte{0, 7, 0, 0}))
+	}
+	r.check(t, r.Router1.Send("eth1", echo))
+	reply := func(f netlab.Frame) bool {
+		p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
+		v4, ok4 := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4)
+		v6, ok6 := p.Layer(layers.LayerTypeICMPv6).(*layers.ICMPv6)
+		return f.Outgoing && (ok4 && v4.TypeCode.Type() == layers.ICMPv4TypeEchoReply || ok6 && v6.TypeCode.Type() == layers.ICMPv6TypeEchoReply)
+	}
+	tap.Wait(t, patience, reply, "the director's kernel answers for its own address")
+	for _, f := range tap.Select(func(f netlab.Frame) bool { return f.Outgoing }) {
+		if why := r.kernelSpoke(f.Data); why != "" {
+			t.Errorf("%s:\n%s", why, hex.Dump(f.Data[:min(len(f.Data), 96)]))
 		}
 	}
 }

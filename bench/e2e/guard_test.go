@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -16,11 +17,7 @@ import (
 // testGuard makes the director's kernel a router. It still keeps out of the VIPs'
 // traffic: every frame arrives once, and nothing comes back from it.
 func testGuard(t *testing.T, r *rig) {
-	for _, key := range []string{"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"} {
-		was := r.director.SysctlGet(key)
-		r.director.Sysctl(key, "1")
-		defer r.director.Sysctl(key, was)
-	}
+	defer r.route()()
 	servers, stop := r.captureServers()
 	defer stop()
 	taps := map[string]*netlab.Capture{}
@@ -79,6 +76,21 @@ func testGuard(t *testing.T, r *rig) {
 	}
 }
 
+// route makes the director's kernel a router until the function is called that it
+// returns.
+func (r *rig) route() (undo func()) {
+	was := map[string]string{}
+	for _, key := range []string{"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"} {
+		was[key] = r.director.SysctlGet(key)
+		r.director.Sysctl(key, "1")
+	}
+	return func() {
+		for key, value := range was {
+			r.director.Sysctl(key, value)
+		}
+	}
+}
+
 // once looks whether a frame arrived at one server once.
 func (r *rig) once(t *testing.T, servers map[string]*netlab.Capture, f []byte) {
 	t.Helper()
@@ -95,6 +107,15 @@ func (r *rig) once(t *testing.T, servers map[string]*netlab.Capture, f []byte) {
 // Its health checks and neighbour discovery are as they should be.
 func (r *rig) kernelSpoke(frame []byte) string {
 	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.NoCopy)
+	if arp, ok := p.Layer(layers.LayerTypeARP).(*layers.ARP); ok {
+		from, who := net.IP(arp.SourceProtAddress).String(), net.IP(arp.DstProtAddress).String()
+		if arp.Operation == layers.ARPRequest && r.isVIP(who) && from != who { // svm-fwd's announcement has both
+			return "it asked for a VIP, to forward"
+		}
+	}
+	if ask, ok := p.Layer(layers.LayerTypeICMPv6NeighborSolicitation).(*layers.ICMPv6NeighborSolicitation); ok && r.isVIP(ask.TargetAddress.String()) {
+		return "it asked for a VIP, to forward"
+	}
 	if icmp, ok := p.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok {
 		switch icmp.TypeCode.Type() {
 		case layers.ICMPv4TypeEchoRequest, layers.ICMPv4TypeEchoReply:
