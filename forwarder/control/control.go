@@ -61,7 +61,10 @@ type Control struct {
 	cfg     Config
 	started time.Time
 
+	loading sync.Mutex // held from reading the cluster file to having it in force
+
 	mu         sync.Mutex
+	ended      bool // Run has undone everything: nothing may be set on the host again
 	cluster    *cluster.Cluster
 	configured time.Time
 	rejected   string // why the last reload was refused
@@ -131,6 +134,9 @@ func (c *Control) Run(ctx context.Context) error {
 	if err == nil {
 		c.loop(ctx)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
 	c.cfg.Neighbours.SetVIPs(nil, c.cfg.ClientMAC, false)
 	return errors.Join(err, c.cfg.Filter.SetFilter(pktio.Filter{}), c.cfg.Guard.Undo())
 }
@@ -236,64 +242,8 @@ func (c *Control) commit(p *plan) error {
 	c.moved(p)
 	c.logChanges(p)
 	c.cluster, c.active, c.servers, c.registry, c.builder.services = p.cluster, p.active, p.servers, p.registry, p.services
+	c.tellLive()
 	return nil
-}
-
-// enact commits a plan and tells everybody outside. On the way up the guard comes
-// first, so that the kernel keeps quiet before the first frame for a VIP is asked
-// for; on the way down it goes last. On an error the old state is back.
-func (c *Control) enact(p *plan) error {
-	vips := p.cluster.VIPs()
-	filter := pktio.Filter{}
-	guarded := guard.State{Paths: c.paths(p.cluster)}
-	if p.active {
-		filter = pktio.Filter{MACs: [][6]byte{c.cfg.ClientMAC}, Addrs: vips}
-		guarded.VIPs = vips
-		if err := c.cfg.Guard.Apply(guarded); err != nil {
-			return errors.Join(err, c.cfg.Guard.Apply(c.guarded))
-		}
-	} else {
-		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, false)
-		if c.active {
-			time.Sleep(c.cfg.Linger)
-		}
-	}
-	if err := errors.Join(c.cfg.Filter.SetFilter(filter), c.commit(p)); err != nil {
-		return errors.Join(err, c.cfg.Filter.SetFilter(c.filter), c.cfg.Guard.Apply(c.guarded))
-	}
-	c.filter = filter
-	c.cfg.Health.Set(c.targets(p.cluster))
-	servers := addresses(p.cluster)
-	c.marks.keep(servers)
-	c.cfg.Neighbours.SetTargets(servers)
-	if p.active {
-		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, true)
-	} else if err := c.cfg.Guard.Apply(guarded); err != nil {
-		return err
-	}
-	c.guarded = guarded
-	if c.cfg.OnVIPs != nil {
-		c.cfg.OnVIPs(vips)
-	}
-	return nil
-}
-
-// change plans for a cluster file and a role, and enacts it.
-func (c *Control) change(conf *cluster.Cluster, active bool) error {
-	p, err := c.plan(conf, active)
-	if err != nil {
-		return err
-	}
-	return c.enact(p)
-}
-
-// refresh makes a new Snapshot after the neighbours, the health or an override changed.
-func (c *Control) refresh() error {
-	p, err := c.plan(c.cluster, c.active)
-	if err != nil {
-		return err
-	}
-	return c.commit(p)
 }
 
 func (c *Control) overrideOf(service, server string) override {
@@ -301,16 +251,6 @@ func (c *Control) overrideOf(service, server string) override {
 		return o
 	}
 	return override{weight: -1}
-}
-
-// SetRole makes this director the active or the backup one.
-func (c *Control) SetRole(active bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.active == active {
-		return nil
-	}
-	return c.change(c.cluster, active)
 }
 
 // Do carries out a change at run time. It lasts until the daemon ends.

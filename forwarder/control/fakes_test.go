@@ -21,16 +21,18 @@ import (
 
 // outside is everything round a Control that a test sets and looks at.
 type outside struct {
-	mu       sync.Mutex
-	macs     map[netip.Addr][6]byte
-	up       map[string]bool
-	changes  chan struct{}
-	targets  []health.Target
-	vips     []netip.Addr
-	active   bool
-	guarded  guard.State
-	guardErr error
-	undone   int
+	mu         sync.Mutex
+	macs       map[netip.Addr][6]byte
+	up         map[string]bool
+	changes    chan struct{}
+	targets    []health.Target
+	vips       []netip.Addr
+	active     bool
+	guarded    guard.State
+	guardErr   error
+	guardFails bool                     // whatever is applied
+	refuse     func(pktio.Filter) error // asked by SetFilter unless nil
+	undone     int
 	// relearned are the addresses that the kernel had to ask for again.
 	relearned []netip.Addr
 	filter    pktio.Filter
@@ -93,7 +95,7 @@ func (f fakeGuard) Apply(s guard.State) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.note("guard")
-	if f.guardErr != nil && len(s.VIPs) > 1 {
+	if f.guardErr != nil && (f.guardFails || len(s.VIPs) > 1) {
 		return f.guardErr
 	}
 	f.guarded = s
@@ -121,6 +123,11 @@ type fakeFilter struct{ *outside }
 func (f fakeFilter) SetFilter(p pktio.Filter) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.refuse != nil {
+		if err := f.refuse(p); err != nil {
+			return err
+		}
+	}
 	f.filter = p
 	f.note("filter")
 	return nil

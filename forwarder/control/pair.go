@@ -113,26 +113,33 @@ func (y *Copy) Born(m flow.Meta)         { y.books.Born(y.c.cfg.Snapshot.Load(),
 func (y *Copy) Moved(from, to flow.Meta) { y.books.Moved(y.c.cfg.Snapshot.Load(), from, to) }
 func (y *Copy) Gone(m flow.Meta)         { y.books.Gone(y.c.cfg.Snapshot.Load(), m) }
 
-// watch looks for other hosts that claim a VIP on the client network, and counts
-// the servers that can take new connections.
+// watch looks for other hosts that claim a VIP on the client network.
 func (c *Control) watch() {
-	if f := c.cfg.OnForeign; f != nil {
-		for _, v := range c.cfg.Neighbours.Status().VIPs {
-			if v.Conflicts > c.conflicts[v.Addr] {
-				c.conflicts[v.Addr] = v.Conflicts
-				f(v.Addr, macText(v.Rival))
+	f := c.cfg.OnForeign
+	if f == nil {
+		return
+	}
+	for _, v := range c.cfg.Neighbours.Status().VIPs {
+		if v.Conflicts > c.conflicts[v.Addr] {
+			c.conflicts[v.Addr] = v.Conflicts
+			f(v.Addr, macText(v.Rival))
+		}
+	}
+}
+
+// tellLive counts the servers that can take new connections.
+func (c *Control) tellLive() {
+	f := c.cfg.OnLive
+	if f == nil {
+		return
+	}
+	live := map[netip.Addr]bool{}
+	for _, list := range c.servers {
+		for i := range list {
+			if list[i].accepting() {
+				live[list[i].addr] = true
 			}
 		}
 	}
-	if f := c.cfg.OnLive; f != nil {
-		live := map[netip.Addr]bool{}
-		for _, list := range c.servers {
-			for i := range list {
-				if list[i].accepting() {
-					live[list[i].addr] = true
-				}
-			}
-		}
-		f(len(live))
-	}
+	f(len(live))
 }

@@ -13,6 +13,8 @@ import (
 // Reload reads the cluster file again. A file that can't be used leaves everything
 // as it is; one that means the same changes nothing.
 func (c *Control) Reload() (ReloadReport, error) {
+	c.loading.Lock() // a file that was read earlier must not come into force later
+	defer c.loading.Unlock()
 	conf, err := c.cfg.Load()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -22,7 +24,7 @@ func (c *Control) Reload() (ReloadReport, error) {
 	}
 	var report ReloadReport
 	if err == nil {
-		report = compare(c.cluster, conf, c.cfg.Node)
+		report = compare(c.cluster, conf)
 		err = c.change(conf, c.active)
 	}
 	if err != nil {
@@ -47,8 +49,8 @@ func (c *Control) Reload() (ReloadReport, error) {
 	return report, nil
 }
 
-// compare says in words how two cluster files differ for this node.
-func compare(was, is *cluster.Cluster, node string) ReloadReport {
+// compare says in words how two cluster files differ.
+func compare(was, is *cluster.Cluster) ReloadReport {
 	r := ReloadReport{Changed: true}
 	say := func(format string, args ...any) { r.Changes = append(r.Changes, fmt.Sprintf(format, args...)) }
 	for _, s := range was.Services {
@@ -84,8 +86,18 @@ func compare(was, is *cluster.Cluster, node string) ReloadReport {
 			r.Restart = append(r.Restart, "forwarding."+f)
 		}
 	}
-	if d, e := was.Director(node), is.Director(node); d == nil || e == nil || !reflect.DeepEqual(*d, *e) {
-		r.Restart = append(r.Restart, "directors["+node+"]")
+	if was.Name != is.Name {
+		r.Restart = append(r.Restart, "cluster") // it keys the hashes
+	}
+	for _, list := range [][]cluster.Director{was.Directors, is.Directors} {
+		for i := range list {
+			name := list[i].Name
+			field := "directors[" + name + "]"
+			d, e := was.Director(name), is.Director(name)
+			if (d == nil || e == nil || !reflect.DeepEqual(*d, *e)) && !slices.Contains(r.Restart, field) {
+				r.Restart = append(r.Restart, field)
+			}
+		}
 	}
 	for _, f := range differing(was.HA, is.HA) {
 		r.Restart = append(r.Restart, "ha."+f)
