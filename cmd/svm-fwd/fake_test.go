@@ -110,9 +110,10 @@ func (f fakeHealth) Status() (all []health.Status) {
 	return all
 }
 
-func (*fake) Apply(guard.State) error      { return nil }
-func (*fake) Undo() error                  { return nil }
-func (*fake) SetFilter(pktio.Filter) error { return nil }
+func (*fake) Apply(guard.State) error          { return nil }
+func (*fake) Undo() error                      { return nil }
+func (*fake) Relearn(int, ...netip.Addr) error { return nil }
+func (*fake) SetFilter(pktio.Filter) error     { return nil }
 
 // send passes one TCP segment through the core; false: it was dropped.
 func (f *fake) send(src, dst netip.AddrPort, flags byte) bool {

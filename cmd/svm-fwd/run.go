@@ -75,6 +75,10 @@ type options struct {
 
 // run wires a director together and runs it until ctx ends.
 func run(ctx context.Context, o options) (err error) {
+	// To the very end: a SIGHUP that meets the default ends the process on the spot,
+	// with all that it set on the host still there.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
 	conf, err := cluster.Load(o.config)
 	if err != nil {
 		return err
@@ -104,6 +108,13 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, table.Close(false)) }()
+	// Before anything on the host is touched: another svm-fwd may be at work, and
+	// what one undoes the other needs.
+	socket, err := control.Listen(ctx, o.socket)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, socket.Close()) }()
 
 	neighbours, err := neigh.New(neigh.Config{Client: client, Server: server, Log: o.log.With("part", "neigh"), Announce: conf.HA.Announce})
 	if err != nil {
@@ -181,21 +192,18 @@ func run(ctx context.Context, o options) (err error) {
 	for _, w := range io.workers {
 		g.Go(func() error { return w.Run(ctx) })
 	}
-	g.Go(func() error { return control.Serve(ctx, o.socket, director.Handler(), o.log) })
+	g.Go(func() error { return socket.Serve(ctx, director.Handler(), o.log) })
 	if o.metrics != "" {
 		g.Go(func() error { return serveMetrics(ctx, o.metrics, director.MetricsHandler()) })
 	}
-	g.Go(func() error { return reloadOnHangup(ctx, director) })
+	g.Go(func() error { return reloadOnHangup(ctx, hup, director) })
 	o.log.Info("forwarding", "node", o.node, "cluster", conf.Name, "role", o.role, "workers", len(io.workers),
 		"connections", table.Cap(), "recovered", origin.Recovered)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady) // no systemd: nothing to tell
 	return g.Wait()
 }
 
-func reloadOnHangup(ctx context.Context, d *control.Control) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func reloadOnHangup(ctx context.Context, hup <-chan os.Signal, d *control.Control) error {
 	for {
 		select {
 		case <-ctx.Done():

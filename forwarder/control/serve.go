@@ -15,21 +15,53 @@ import (
 	"time"
 )
 
-// Serve answers on a Unix socket at path until ctx ends; then it lets requests
-// under way finish for a moment and removes the socket. The socket has mode 0600
-// from the moment it is there, and no handler runs any more when Serve returns: what
-// they read may then be taken away. A missing parent directory is made with mode 0755
-// and stays. A socket that nobody listens on any more is replaced; one that
-// answers, or a file that is no socket, is an error.
-func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) error {
+// Socket is the runtime API's Unix socket, of mode 0600 from the moment it is there.
+type Socket struct {
+	path string
+	l    net.Listener
+	made fs.FileInfo
+}
+
+// Listen makes the socket; until Serve its callers wait. A missing parent directory
+// is made with mode 0755 and stays. A socket that nobody listens on any more is
+// replaced; one that answers, or a file that is no socket, is an error. So a daemon
+// that listens before it touches the host does so alone.
+func Listen(ctx context.Context, path string) (*Socket, error) {
 	l, err := listen(ctx, path)
 	if err != nil {
-		return fmt.Errorf("runtime API: %w", err)
+		return nil, fmt.Errorf("runtime API: %w", err)
 	}
 	made, err := os.Lstat(path)
 	if err != nil {
-		return errors.Join(fmt.Errorf("runtime API: %w", err), l.Close())
+		return nil, errors.Join(fmt.Errorf("runtime API: %w", err), l.Close())
 	}
+	return &Socket{path: path, l: l, made: made}, nil
+}
+
+// Close takes the socket away. Serve does it, too; twice is harmless.
+func (k *Socket) Close() error {
+	_ = k.l.Close()
+	// Another daemon may have put its own there after somebody deleted ours.
+	if now, err := os.Lstat(k.path); err == nil && os.SameFile(k.made, now) {
+		return os.Remove(k.path)
+	}
+	return nil
+}
+
+// Serve is Listen and Socket.Serve.
+func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) error {
+	k, err := Listen(ctx, path)
+	if err != nil {
+		return err
+	}
+	return k.Serve(ctx, h, log)
+}
+
+// Serve answers until ctx ends; then it lets requests under way finish for a moment
+// and removes the socket. No handler runs any more when it returns: what they read
+// may then be taken away.
+func (k *Socket) Serve(ctx context.Context, h http.Handler, log *slog.Logger) error {
+	defer k.Close()
 	var calls gate
 	s := &http.Server{
 		Handler:           calls.guard(h),
@@ -49,20 +81,16 @@ func Serve(ctx context.Context, path string, h http.Handler, log *slog.Logger) e
 			_ = s.Close()
 		}
 	})
-	log.Info("runtime API", "socket", path)
-	err = s.Serve(l)
+	log.Info("runtime API", "socket", k.path)
+	err := s.Serve(k.l)
 	if !stop() {
 		<-stopped
 	}
 	calls.shut(s)
-	// Another daemon may have put its own there after somebody deleted ours.
-	if now, e := os.Lstat(path); e == nil && os.SameFile(made, now) {
-		_ = os.Remove(path)
-	}
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return fmt.Errorf("runtime API on %s: %w", path, err)
+	return fmt.Errorf("runtime API on %s: %w", k.path, err)
 }
 
 // gate counts the handlers that run. http.Server.Close ends their connections, but

@@ -199,6 +199,41 @@ func TestServeEndsSlowClients(t *testing.T) {
 	}
 }
 
+// A socket is there for one daemon alone, also before it is served; its callers wait.
+func TestListenBeforeServe(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	path := filepath.Join(t.TempDir(), "fwd.sock")
+	k, err := Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(t.Context(), path); err == nil || !strings.Contains(err.Error(), "another process answers") {
+		t.Errorf("the second one: %v", err)
+	}
+	asked := make(chan error, 1)
+	go func() { _, err := NewClient(path).Status(t.Context()); asked <- err }()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- k.Serve(ctx, hello(), slog.New(slog.DiscardHandler)) }()
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := errors.Join(<-done, k.Close()); err != nil {
+		t.Error(err)
+	}
+	k, err = Listen(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket stays: %v", err)
+	}
+}
+
 // The daemon unmaps the connection table after Serve: a handler that still walks
 // through it then would kill the process.
 func TestServeWaitsForHandlers(t *testing.T) {
