@@ -59,13 +59,6 @@ func (r *rig) startProbe(t testing.TB) *probe {
 	return p
 }
 
-// first is when the first datagram arrived.
-func (p *probe) first() time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.arrivals[4][0].at
-}
-
 // reach waits until both families' datagrams arrive that came after a time.
 func (p *probe) reach(after time.Time) error {
 	end := time.Now().Add(patience)

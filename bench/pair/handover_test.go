@@ -1,6 +1,7 @@
 package pair
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ func TestHandover(t *testing.T) {
 	r := newRig(t, setup{})
 	l := r.open(t, 200, 0, 0)
 	p := r.startProbe(t)
+	began := time.Now()
+	var errs []error
 	// to is the active director after it.
 	move := func(what string, to int, do func()) gap {
 		t.Helper()
@@ -23,13 +26,12 @@ func TestHandover(t *testing.T) {
 		at := time.Now()
 		do()
 		r.awaitRole(t, to, ha.Active)
-		settle := time.Now()
-		if err := p.reach(settle.Add(2 * interval)); err != nil {
+		if err := p.reach(time.Now().Add(2 * interval)); err != nil {
 			t.Error(err)
 		}
 		g := p.since(t, at)
-		within(t, what, g, goalPlanned)
-		l.finish(t, "after "+what)
+		errs = append(errs, within(t, what, g, goalPlanned)...)
+		errs = append(errs, l.finish("after "+what)...)
 		return g
 	}
 	command := func(i int, verb string) func() {
@@ -41,7 +43,9 @@ func TestHandover(t *testing.T) {
 	}
 	gaps := map[string][]time.Duration{}
 	note := func(what string, g gap) { gaps[what] = append(gaps[what], g.hole) }
-	for range runs(t, 2) {
+	round := func() []error {
+		errs = nil
+		began = time.Now()
 		note("release", move("svm-fwd ha release", 1, command(0, "release")))
 		note("takeover", move("svm-fwd ha takeover", 0, command(0, "takeover")))
 		note("SIGTERM", move("SIGTERM", 1, func() {
@@ -53,13 +57,16 @@ func TestHandover(t *testing.T) {
 			r.history = append(r.history, role{at: time.Now(), who: 0})
 		}))
 		note("return", move("return", 0, func() { r.start(t, 0) }))
+		// Nobody took the role without being asked.
+		if none, _ := reigns(r.timeline(), began, time.Now()); none > 0 {
+			errs = append(errs, fmt.Errorf("nobody was active for %v", none))
+		}
+		return errs
+	}
+	for range runs(t, 2) {
+		r.steady(t, round)
 	}
 	for what, g := range gaps {
 		summary(t, what, g, goalPlanned)
-	}
-	// Nobody took the role without being asked.
-	first := p.first()
-	if none, _ := reigns(r.timeline(), first, time.Now()); none > 0 {
-		t.Errorf("nobody was active for %v", none)
 	}
 }

@@ -1,6 +1,7 @@
 package pair
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -28,7 +29,7 @@ func runs(t testing.TB, otherwise int) int {
 // within checks a gap against its goal. Where many runs share a busy machine the
 // goal is a question of its load as well, so it only counts when it was asked
 // for: SVM_PAIR_RUNS. Without, a gap that no busy machine explains fails.
-func within(t *testing.T, what string, g gap, goal time.Duration) {
+func within(t *testing.T, what string, g gap, goal time.Duration) (errs []error) {
 	t.Helper()
 	limit := goal
 	if os.Getenv("SVM_PAIR_RUNS") == "" {
@@ -36,11 +37,12 @@ func within(t *testing.T, what string, g gap, goal time.Duration) {
 	}
 	t.Logf("%s: %v", what, g)
 	if g.hole > limit {
-		t.Errorf("%s: nothing was forwarded for %v, the goal is %v", what, g.hole, goal)
+		errs = append(errs, fmt.Errorf("%s: nothing was forwarded for %v, the goal is %v", what, g.hole, goal))
 	}
 	if g.moved > 0 {
-		t.Errorf("%s: datagrams of one connection went to another server %d times", what, g.moved)
+		errs = append(errs, fmt.Errorf("%s: datagrams of one connection went to another server %d times", what, g.moved))
 	}
+	return errs
 }
 
 // TestKill kills the active director with -9 under 540 open connections, and
@@ -50,28 +52,27 @@ func TestKill(t *testing.T) {
 	l := r.open(t, 300, 0, 0)
 	p := r.startProbe(t)
 	var gaps, returns []time.Duration
-	broken := 0
 	for range runs(t, 3) {
-		l.transfer(t, 120, 120)
-		at := r.kill(0)
-		r.awaitRole(t, 1, ha.Active)
-		g := p.since(t, at)
-		within(t, "kill -9", g, goalCrash)
-		gaps = append(gaps, g.hole)
-		broken += l.finish(t, "after kill -9")
+		r.steady(t, func() (errs []error) {
+			l.transfer(t, 120, 120)
+			at := r.kill(0)
+			r.awaitRole(t, 1, ha.Active)
+			g := p.since(t, at)
+			gaps = append(gaps, g.hole)
+			errs = append(within(t, "kill -9", g, goalCrash), l.finish("after kill -9")...)
 
-		l.transfer(t, 120, 120)
-		back := time.Now()
-		r.start(t, 0)
-		r.settled(t, true)
-		g = p.since(t, back)
-		within(t, "return", g, goalPlanned)
-		returns = append(returns, g.hole)
-		broken += l.finish(t, "after the return")
+			l.transfer(t, 120, 120)
+			back := time.Now()
+			r.start(t, 0)
+			r.settled(t, true)
+			g = p.since(t, back)
+			returns = append(returns, g.hole)
+			errs = append(errs, within(t, "return", g, goalPlanned)...)
+			return append(errs, l.finish("after the return")...)
+		})
 	}
 	summary(t, "kill -9", gaps, goalCrash)
 	summary(t, "return of the old master", returns, goalPlanned)
-	t.Logf("%d connections each time, %d broken", 540, broken)
 }
 
 func summary(t *testing.T, what string, gaps []time.Duration, goal time.Duration) {

@@ -45,6 +45,9 @@ func reigns(all []role, from, to time.Time) (none, both time.Duration) {
 		if e.at.After(to) {
 			break
 		}
+		if e.stalled {
+			continue
+		}
 		before := count()
 		active[e.who] = e.active
 		settle(e.at, before)
@@ -59,7 +62,13 @@ func reigns(all []role, from, to time.Time) (none, both time.Duration) {
 func TestReigns(t *testing.T) {
 	t0 := time.Now()
 	at := func(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) }
-	all := []role{{at(0), 0, false}, {at(10), 1, false}, {at(20), 0, true}, {at(100), 1, true}, {at(130), 0, false}, {at(200), 1, false}, {at(250), 0, true}}
+	var all []role
+	for _, e := range []struct {
+		ms, who int
+		active  bool
+	}{{0, 0, false}, {10, 1, false}, {20, 0, true}, {100, 1, true}, {130, 0, false}, {200, 1, false}, {250, 0, true}} {
+		all = append(all, role{at: at(e.ms), who: e.who, active: e.active})
+	}
 	for _, c := range []struct {
 		from, to   int
 		none, both time.Duration
