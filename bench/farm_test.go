@@ -48,6 +48,7 @@ func (r *road) newFarm(t testing.TB, scheduler string, capacity, halfOpen int, t
 		service.Backends = append(service.Backends, b)
 		list = append(list, sched.Backend{ID: b.Name, Weight: 1, Load: b.Load})
 	}
+	service.Hashed = service.Backends
 	if service.Scheduler, err = sched.New(sched.Config{Name: scheduler}, list, nil); err != nil {
 		t.Fatal(err)
 	}

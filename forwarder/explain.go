@@ -198,7 +198,7 @@ func (x *explainer) stateless(s *Service) (*Backend, Reason) {
 		x.say("the consistent hash (%s) picks none: %s", schedulerName(s.Stateless), x.candidates(s))
 		return nil, NoServer
 	}
-	b := s.Backends[i]
+	b := s.Hashed[i]
 	x.say("the consistent hash (%s) of the client's address picks %s", schedulerName(s.Stateless), b.Name)
 	return resolved(b, Fallback)
 }

@@ -170,6 +170,7 @@ func (r *rig) build() *Snapshot {
 				free = append(free, sched.Backend{ID: b.Addr.String(), Weight: srv.weight, Load: new(sched.Load)})
 			}
 		}
+		s.Hashed = s.Backends
 		var prev *Service
 		if r.snap != nil {
 			prev = r.snap.VIPs[s.VIP].Service(sp.proto, sp.ports[0].First)

@@ -36,12 +36,14 @@ type Service struct {
 	// Persistence in milliseconds, 0 for none, and the mask of the client network.
 	Persistence    uint32
 	MaskHi, MaskLo uint64
-	// Backends are those that may get new connections; Scheduler and Stateless
-	// pick by index into it.
+	// Backends are those that may get new connections. Scheduler picks by index.
 	Backends  []*Backend
 	Scheduler sched.Scheduler
-	// Stateless picks for packets of no connection in the table: the scheduler
-	// itself where it is a hash, else a consistent hash. The same on both directors.
+	// Hashed are those that a connection may be on that is not in the table, by
+	// index for Stateless: the scheduler itself where it is a hash, else a consistent
+	// hash. They include servers that just aren't known yet, so that a director finds
+	// the same ones from its first packet on; both directors find the same.
+	Hashed    []*Backend
 	Stateless sched.Scheduler
 }
 

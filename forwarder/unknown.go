@@ -123,7 +123,7 @@ func (c *Core) stateless(s *Service, p *frame.Packet, r Reason) (*Backend, Reaso
 	if i == sched.None {
 		return nil, NoServer
 	}
-	return resolved(s.Backends[i], r)
+	return resolved(s.Hashed[i], r)
 }
 
 // describe fills in what schedulers may know. A persistent service's connections

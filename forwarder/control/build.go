@@ -29,6 +29,7 @@ type serverState struct {
 	checked  bool // a health check is configured
 	up       bool // its verdict; true without one
 	known    bool // there is a verdict
+	awaited  bool // its MAC address was never known yet
 	override override
 }
 
@@ -45,6 +46,12 @@ func (s *serverState) accepting() bool {
 	return s.resolved && s.up && s.override.action == ""
 }
 
+// hashed tells whether connections that are not in the table may be on it: also
+// while nothing is known of it yet, because it may just as well be fine.
+func (s *serverState) hashed() bool {
+	return (s.resolved || s.awaited) && (s.up || !s.known) && s.override.action == "" && s.weight() > 0
+}
+
 // cut tells whether its connections are given up.
 func (s *serverState) cut(c *cluster.Check) bool {
 	return s.override.action == "maint" || c.CutOff && s.checked && s.known && !s.up
@@ -54,6 +61,7 @@ func (s *serverState) cut(c *cluster.Check) bool {
 // stays the same they stay, with their cursors.
 type schedulers struct {
 	made      []sched.Backend
+	hashed    []sched.Backend
 	name      string
 	flags     []string
 	pick      sched.Scheduler
@@ -82,7 +90,7 @@ func (b *builder) build(c *cluster.Cluster, servers [][]serverState, active bool
 	for i := range c.Services {
 		conf := &c.Services[i]
 		s := b.service(conf)
-		var list []sched.Backend
+		var list, hashed []sched.Backend
 		for j := range servers[i] {
 			st := &servers[i][j]
 			backend := b.backend(s, st, &conf.Check)
@@ -96,8 +104,12 @@ func (b *builder) build(c *cluster.Cluster, servers [][]serverState, active bool
 				s.Backends = append(s.Backends, backend)
 				list = append(list, sched.Backend{ID: st.addr.String(), Weight: st.weight(), Load: st.record.load})
 			}
+			if st.hashed() {
+				s.Hashed = append(s.Hashed, backend)
+				hashed = append(hashed, sched.Backend{ID: st.addr.String(), Weight: st.weight(), Load: st.record.load})
+			}
 		}
-		made, err := b.schedulers(conf, list)
+		made, err := b.schedulers(conf, list, hashed)
 		if err != nil {
 			return nil, nil, fmt.Errorf("service %s: %w", conf.Name, err)
 		}
@@ -149,12 +161,13 @@ func (b *builder) backend(s *forwarder.Service, st *serverState, check *cluster.
 }
 
 // schedulers makes a service's schedulers, or keeps the ones it has.
-func (b *builder) schedulers(conf *cluster.Service, list []sched.Backend) (*schedulers, error) {
+func (b *builder) schedulers(conf *cluster.Service, list, hashed []sched.Backend) (*schedulers, error) {
 	old := b.services[conf.Name]
-	if old != nil && old.name == conf.Scheduler && slices.Equal(old.flags, conf.Flags) && slices.Equal(old.made, list) {
+	if old != nil && old.name == conf.Scheduler && slices.Equal(old.flags, conf.Flags) &&
+		slices.Equal(old.made, list) && slices.Equal(old.hashed, hashed) {
 		return old, nil
 	}
-	n := &schedulers{made: list, name: conf.Scheduler, flags: conf.Flags}
+	n := &schedulers{made: list, hashed: hashed, name: conf.Scheduler, flags: conf.Flags}
 	var prevPick, prevStateless sched.Scheduler
 	if old != nil {
 		prevPick, prevStateless = old.pick, old.stateless
@@ -166,7 +179,7 @@ func (b *builder) schedulers(conf *cluster.Service, list []sched.Backend) (*sche
 	}
 	// Packets of a connection that is not in the table: its own scheduler can find
 	// the server again if it is a hash. Thresholds are for new connections only.
-	free := slices.Clone(list)
+	free := slices.Clone(hashed)
 	for i := range free {
 		free[i].Load = new(sched.Load)
 	}

@@ -20,9 +20,11 @@ func (c *Control) logChanges(p *plan) {
 			key := targetKey(conf, st.conf.Name)
 			state, why := c.judge(conf, st, checks[key])
 			if before, ok := was[key]; ok && before != state {
-				if state == "ready" {
+				switch state {
+				case "ready":
 					c.cfg.Log.Info("server gets new connections", "service", conf.Name, "server", st.conf.Name, "was", before)
-				} else {
+				case "checking": // the next line says what came of it
+				default:
 					c.cfg.Log.Warn("server gets no new connections", "service", conf.Name, "server", st.conf.Name, "state", state, "why", why)
 				}
 			}

@@ -74,7 +74,8 @@ type Control struct {
 	builder    builder
 	marks      marks
 	conflicts  map[netip.Addr]uint64
-	lastMACs   map[netip.Addr][6]byte // of real servers, as last known
+	asked      map[netip.Addr]time.Time // since when a server's MAC address is asked for; zero: it was known once
+	lastMACs   map[netip.Addr][6]byte   // of real servers, as last known
 	meters     map[*forwarder.Stats]*meter
 	servers    [][]serverState // of the Snapshot in force
 	guarded    guard.State     // what the guard was told last
@@ -92,6 +93,7 @@ func New(cfg Config) (*Control, error) {
 		meters:    map[*forwarder.Stats]*meter{},
 		marks:     marks{},
 		conflicts: map[netip.Addr]uint64{},
+		asked:     map[netip.Addr]time.Time{},
 		lastMACs:  map[netip.Addr][6]byte{},
 		builder:   builder{key: cfg.HashKey, clientMAC: cfg.ClientMAC, serverMAC: cfg.ServerMAC},
 	}
@@ -153,8 +155,7 @@ func (c *Control) loop(ctx context.Context) {
 		case <-c.cfg.Neighbours.Changes():
 		case <-c.cfg.Health.Changes():
 		case <-meter.C:
-			c.measure()
-			continue
+			c.measure() // and look whose patience has ended
 		case <-guard.C:
 			c.reguard()
 			continue
@@ -219,6 +220,7 @@ func (c *Control) gather(p *plan, s *cluster.Service, v *cluster.Server) (server
 		st.shown = rs.Address // direct routing needs a MAC address, of whichever family
 	}
 	st.mac, st.resolved = c.cfg.Neighbours.Lookup(rs.Address)
+	st.awaited = c.awaited(rs.Address, st.resolved)
 	if st.checked {
 		st.up, st.known = c.cfg.Health.Up(targetKey(s, v.Name))
 		st.up = st.up && st.known
@@ -226,6 +228,24 @@ func (c *Control) gather(p *plan, s *cluster.Service, v *cluster.Server) (server
 	var err error
 	st.record, err = p.registry.take(s, rs.Address)
 	return st, err
+}
+
+// patience is how long a server that was never heard of may yet turn up.
+const patience = 3 * time.Second
+
+// awaited tells whether a server's MAC address is not known only because it has
+// just been asked for.
+func (c *Control) awaited(server netip.Addr, resolved bool) bool {
+	since, ok := c.asked[server]
+	switch {
+	case resolved:
+		c.asked[server] = time.Time{}
+		return false
+	case !ok:
+		since = time.Now()
+		c.asked[server] = since
+	}
+	return time.Since(since) < patience
 }
 
 // commit makes a plan the state in force, for the workers at once.

@@ -386,3 +386,31 @@ func TestConnectionsAreListed(t *testing.T) {
 	d.now += flow.Tick(20 * 60 * 1000)
 	d.Connections(func(c Connection) bool { t.Errorf("expired, yet listed: %+v", c); return true })
 }
+
+// A director that starts without a table finds the servers of a hashing scheduler's
+// connections from its first packet on, before it has heard of any of them.
+func TestHashIsWholeFromTheStart(t *testing.T) {
+	text := strings.Replace(farm, "    scheduler: rr\n", "    scheduler: mh\n    flags: [mh-port]\n    check: {type: tcp}\n", 1)
+	d := newDirector(t, text)
+	d.up["web/eps1"], d.up["web/eps2"] = true, true
+	d.mu2(d.refresh)
+	conns := d.open(40, web)
+	_ = d.table.Close(true)
+	clear(d.up)
+	macs := maps.Clone(d.macs)
+	delete(d.macs, netip.MustParseAddr("192.168.2.12"))
+	d.start()
+	for c, was := range conns {
+		if is := d.send(c, web, frame.ACK); is != was && is != 0 {
+			t.Errorf("%s went to %d, now to %d", c, was, is)
+		}
+	}
+	d.macs = macs
+	d.mu2(d.refresh)
+	d.still(conns, web)
+	d.up["web/eps1"], d.up["web/eps2"] = true, false
+	d.mu2(d.refresh)
+	if got := d.connect("203.0.113.9:1", web); got != 11 {
+		t.Errorf("a new connection went to %d, whose check fails", got)
+	}
+}

@@ -7,8 +7,9 @@ import (
 )
 
 // firstWithin bounds how long a new target waits for its first check, however
-// long its interval is: until then nobody knows whether the server lives.
-const firstWithin = time.Second
+// long its interval is: until then nobody knows whether the server lives, and a
+// director that starts gives it no new connection.
+const firstWithin = 200 * time.Millisecond
 
 // phase returns where in the interval the checks of a key fall, 0 <= phase <
 // interval. It depends on nothing else, so a restart or reload does not bunch
