@@ -90,7 +90,7 @@ func judge(cfg *Config, me *cluster.Director, h *host) []Finding {
 	r.forwarding(h, vips)
 	r.rpFilter(h, me)
 	r.ipv6(h, me, vips)
-	r.keyFile(h, cfg.Cluster.HA.KeyFile)
+	r.keyFile(h, cfg.Cluster)
 	r.stateFile(h, &cfg.Cluster.Forwarding)
 	r.servers(h)
 	return r.findings

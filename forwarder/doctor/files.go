@@ -27,8 +27,13 @@ type stateDir struct {
 }
 
 // keyFile judges the pair's secret.
-func (r *report) keyFile(h *host, path string) {
+func (r *report) keyFile(h *host, conf *cluster.Cluster) {
+	path := conf.HA.KeyFile
 	if path == "" {
+		if len(conf.Directors) > 1 {
+			r.warn("key_file", "# (umask 077; svm-fwd genkey > /etc/svm/ha.key); copy it to the other director; set ha.key_file to it in "+r.file,
+				"the pair has no key: anyone on its networks can take the role, and connections are not copied, so they break when it moves")
+		}
 		return
 	}
 	k := &h.key

@@ -180,3 +180,23 @@ func TestUnknownNode(t *testing.T) {
 		t.Errorf("got %+v", found)
 	}
 }
+
+// TestNoKey: a pair without a key is warned; a director alone needs none.
+func TestNoKey(t *testing.T) {
+	alone := strings.Replace(farm, "ha: {key_file: /etc/svm/ha.key}\n", "", 1)
+	second := `  - {name: eds2, priority: 100, client: {device: eth0, address: 192.168.1.3, address6: "2001:db8:1::3"}, server: {device: eth1, address: 192.168.2.3, address6: "2001:db8:2::3"}}
+`
+	both := strings.Replace(alone, "realservers:\n", second+"realservers:\n", 1)
+	for text, want := range map[string]int{alone: 0, both: 1} {
+		n := 0
+		conf := parse(t, text)
+		for _, f := range judge(&Config{Cluster: conf, File: "cluster.yaml", Node: "eds1"}, conf.Director("eds1"), healthy()) {
+			if f.Topic == "key_file" && f.Level == Warn {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%d directors: %d warnings, want %d", len(conf.Directors), n, want)
+		}
+	}
+}
