@@ -120,7 +120,7 @@ func (r *rig) tryCut(t *testing.T, c cable, l *load, p *probe) (errs []error) {
 	if changed := slices.ContainsFunc(all, func(e role) bool { return e.at.After(began) }); changed && !c.takes {
 		errs = append(errs, errors.New("the role moved, though they could hear each other"))
 	}
-	return append(errs, l.finish("after the cut")...)
+	return append(errs, l.Finish("after the cut")...)
 }
 
 // cut cuts and returns what mends.

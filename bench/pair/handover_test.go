@@ -26,12 +26,12 @@ func TestHandover(t *testing.T) {
 		at := time.Now()
 		do()
 		r.awaitRole(t, to, ha.Active)
-		if err := p.reach(time.Now().Add(2 * interval)); err != nil {
+		if err := p.Reach(time.Now().Add(2 * interval)); err != nil {
 			t.Error(err)
 		}
 		g := p.since(t, at)
 		errs = append(errs, within(t, what, g, goalPlanned)...)
-		errs = append(errs, l.finish("after "+what)...)
+		errs = append(errs, l.Finish("after "+what)...)
 		return g
 	}
 	command := func(i int, verb string) func() {
@@ -42,7 +42,7 @@ func TestHandover(t *testing.T) {
 		}
 	}
 	gaps := map[string][]time.Duration{}
-	note := func(what string, g gap) { gaps[what] = append(gaps[what], g.hole) }
+	note := func(what string, g gap) { gaps[what] = append(gaps[what], g.Hole) }
 	round := func() []error {
 		errs = nil
 		began = time.Now()

@@ -36,11 +36,11 @@ func within(t *testing.T, what string, g gap, goal time.Duration) (errs []error)
 		limit = 3*goal + 500*time.Millisecond
 	}
 	t.Logf("%s: %v", what, g)
-	if g.hole > limit {
-		errs = append(errs, fmt.Errorf("%s: nothing was forwarded for %v, the goal is %v", what, g.hole, goal))
+	if g.Hole > limit {
+		errs = append(errs, fmt.Errorf("%s: nothing was forwarded for %v, the goal is %v", what, g.Hole, goal))
 	}
-	if g.moved > 0 {
-		errs = append(errs, fmt.Errorf("%s: datagrams of one connection went to another server %d times", what, g.moved))
+	if g.Moved > 0 {
+		errs = append(errs, fmt.Errorf("%s: datagrams of one connection went to another server %d times", what, g.Moved))
 	}
 	return errs
 }
@@ -58,17 +58,17 @@ func TestKill(t *testing.T) {
 			at := r.kill(0)
 			r.awaitRole(t, 1, ha.Active)
 			g := p.since(t, at)
-			gaps = append(gaps, g.hole)
-			errs = append(within(t, "kill -9", g, goalCrash), l.finish("after kill -9")...)
+			gaps = append(gaps, g.Hole)
+			errs = append(within(t, "kill -9", g, goalCrash), l.Finish("after kill -9")...)
 
 			l.transfer(t, 120, 120)
 			back := time.Now()
 			r.start(t, 0)
 			r.settled(t, true)
 			g = p.since(t, back)
-			returns = append(returns, g.hole)
+			returns = append(returns, g.Hole)
 			errs = append(errs, within(t, "return", g, goalPlanned)...)
-			return append(errs, l.finish("after the return")...)
+			return append(errs, l.Finish("after the return")...)
 		})
 	}
 	summary(t, "kill -9", gaps, goalCrash)

@@ -101,7 +101,7 @@ func TestLies(t *testing.T) {
 			t.Errorf("%s: the session ended: was %+v, is %+v", r.EDS[i].Name(), before[i].Sync, after.Sync)
 		}
 	}
-	for _, err := range l.finish("after the lies") {
+	for _, err := range l.Finish("after the lies") {
 		t.Error(err)
 	}
 }

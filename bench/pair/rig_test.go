@@ -2,7 +2,6 @@ package pair
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -18,7 +17,6 @@ const (
 	// patience is how long a state may take to come about on a busy machine.
 	patience = 20 * time.Second
 	interval = 100 * time.Millisecond
-	echoPort = 7
 )
 
 // rig is a farm with two directors that elect the active one.
@@ -54,12 +52,7 @@ func newRig(t testing.TB, s setup) *rig {
 	}}
 	r.Build(3)
 	r.check(t, r.Prepare())
-	c := farm.Cluster{HA: s.ha, Services: r.WebServices("rr")}
-	for _, fam := range farm.Both() {
-		c.Services = append(c.Services, farm.Service{
-			Name: fmt.Sprintf("echo%d", int(fam)), VIP: r.VIP(fam), Protocol: "udp", Port: echoPort, Scheduler: "rr",
-		})
-	}
+	c := farm.Cluster{HA: s.ha, Services: append(r.WebServices("rr"), r.PulseServices("rr")...)}
 	r.check(t, r.WriteCluster(c))
 	r.check(t, r.StartServers(context.Background()))
 	for i := range r.EDS {

@@ -17,10 +17,10 @@ func (r *rig) crash(t *testing.T, p *probe, l *load) {
 		at := r.kill(0)
 		r.awaitRole(t, 1, ha.Active)
 		errs := within(t, "kill -9", p.since(t, at), goalCrash)
-		errs = append(errs, l.finish("after kill -9")...)
+		errs = append(errs, l.Finish("after kill -9")...)
 		r.start(t, 0)
 		r.settled(t, true)
-		return append(errs, l.finish("after the return")...)
+		return append(errs, l.Finish("after the return")...)
 	})
 }
 
