@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 const keyName = "ha.key"
@@ -82,5 +83,17 @@ func (f *Farm) Copied(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("svm-fwd on %s has not copied all connections within %s (%v)", f.EDS[i].Name(), readyWithin, last)
 	}
+	return nil
+}
+
+// Kill ends the i-th director's svm-fwd with SIGKILL.
+func (f *Farm) Kill(i int) error {
+	at := slices.IndexFunc(f.daemons, func(d daemon) bool { return d.title == "svm-fwd of "+f.EDS[i].Name() })
+	if at < 0 {
+		return fmt.Errorf("no svm-fwd runs on %s", f.EDS[i].Name())
+	}
+	c := f.daemons[at].cmd
+	f.Release(c)
+	c.Kill()
 	return nil
 }

@@ -41,7 +41,10 @@ func (s *status) unready(role string) string {
 
 // Ready waits until the i-th director is in its role and its servers can take
 // connections; of a backup, until it knows where they are.
-func (f *Farm) Ready(ctx context.Context, i int) error {
+func (f *Farm) Ready(ctx context.Context, i int) error { return f.ReadyAs(ctx, i, Role(i)) }
+
+// ReadyAs is Ready for a director that is active or backup by now.
+func (f *Farm) ReadyAs(ctx context.Context, i int, role string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	lacks := "no answer yet"
@@ -61,7 +64,7 @@ func (f *Farm) Ready(ctx context.Context, i int) error {
 			lacks = fmt.Sprintf("list -j: %v", err)
 			return false
 		}
-		lacks = s.unready(Role(i))
+		lacks = s.unready(role)
 		return lacks == ""
 	})
 	if dead := f.Dead(); dead != nil {

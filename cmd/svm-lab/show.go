@@ -68,7 +68,7 @@ func showOne(ctx context.Context, t farm.Topology, o options, p farm.Programs, s
 		return r, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	f := &stage{&farm.Farm{Lab: l, Topology: t, Families: o.fams, Dir: dir, Programs: p}}
+	f := &stage{&farm.Farm{Lab: l, Topology: t, Families: o.fams, Dir: dir, Programs: p, Elect: true}}
 
 	s.print(fmt.Sprintf("%s  %s, %s\n\n", s.bold(t.Name), t, o.scheduler))
 	s.draw("  building the farm ...\n")
@@ -76,6 +76,9 @@ func showOne(ctx context.Context, t farm.Topology, o options, p farm.Programs, s
 	if err == nil {
 		r, err = f.exercise(ctx, o, s)
 		s.print(f.books(ctx, s))
+	}
+	if err == nil {
+		err = f.failover(ctx, o, s)
 	}
 	if err != nil && outer.Err() == nil {
 		s.print(f.Logs(logTail))
@@ -104,7 +107,7 @@ func (f *stage) raise(ctx context.Context, o options, s *screen) (built bool, er
 	if err := f.Prepare(); err != nil {
 		return false, err
 	}
-	if err := f.WriteCluster(farm.Cluster{Services: f.WebServices(o.scheduler)}); err != nil {
+	if err := f.WriteCluster(farm.Cluster{Services: append(f.WebServices(o.scheduler), f.PulseServices(o.scheduler)...)}); err != nil {
 		return false, err
 	}
 	s.print(f.picture(s) + "\n")
