@@ -127,6 +127,10 @@ func (x *explainer) unknown() (*Backend, Reason) {
 		x.say("a segment in mid-connection: the connection was idle too long, found no room in the table, or began before this director")
 		b, reason := x.remembered(s), Persisted
 		if b == nil {
+			if x.core.snap.learns(x.core.now) {
+				x.say("this director has just taken over: the other one's word about it may still come")
+				return nil, Unlearned
+			}
 			b, reason = x.stateless(s)
 		}
 		if b == nil || x.packet.Flags&(frame.RST|frame.FIN) != 0 {

@@ -38,6 +38,7 @@ const (
 	Martian         // a source address that can't be a client's
 	UnknownFragment // its first fragment was not seen, or not kept
 	EchoFragment    // an echo request in fragments
+	Unlearned       // of a connection that the other director may just have begun
 	NumReasons
 )
 
@@ -65,5 +66,5 @@ func (r Reason) String() string {
 
 var reasonNames = [NumReasons - firstForward]string{
 	"known", "scheduled", "persisted", "one-packet", "fallback", "related", "followed", "echo-reply",
-	"standby", "not-vip", "no-service", "no-server", "no-neighbour", "martian", "unknown-fragment", "echo-fragment",
+	"standby", "not-vip", "no-service", "no-server", "no-neighbour", "martian", "unknown-fragment", "echo-fragment", "unlearned",
 }

@@ -18,7 +18,14 @@ type Snapshot struct {
 	VIPs      map[netip.Addr]*VIP
 	Backends  []*Backend // by index; nil where none is
 	Timeouts  Timeouts
+	// Learning: until LearnsUntil the other director's word about its youngest
+	// connections may still come. A segment in mid-connection of an unknown one is
+	// dropped: it comes again, and picking another server for it would break it.
+	Learning    bool
+	LearnsUntil flow.Tick
 }
+
+func (s *Snapshot) learns(now flow.Tick) bool { return s.Learning && now.Until(s.LearnsUntil) > 0 }
 
 // VIP is one address and the services on it.
 type VIP struct{ Services []*Service }

@@ -72,6 +72,9 @@ func (c *Core) schedule(s *Service, p *frame.Packet) (*Backend, Reason) {
 func (c *Core) pickUp(s *Service, p *frame.Packet, h uint64) (*Backend, Reason) {
 	b, reason := c.remembered(s, p), Persisted
 	if b == nil {
+		if c.snap.learns(c.now) {
+			return nil, Unlearned
+		}
 		b, reason = c.stateless(s, p, Fallback)
 	}
 	if b == nil || p.Flags&(frame.RST|frame.FIN) != 0 {

@@ -156,6 +156,9 @@ func run(ctx context.Context, o options) (err error) {
 			return err
 		}
 		settings.Linger = linger
+		if secret != nil {
+			settings.Learn = handover
+		}
 		settings.Pair, settings.OnLive, settings.OnVIPs, settings.OnForeign = other, other.onLive, other.onVIPs, other.onForeign
 	}
 	director, err := control.New(settings)

@@ -45,6 +45,9 @@ type Config struct {
 	// Mark returns the SO_MARK of the n-th real server's checks; nil: unmarked.
 	Mark   func(n int) uint32
 	Active bool // the role to begin with
+	// Learn is how long after taking the role the other director's youngest
+	// connections may still become known: see forwarder.Snapshot.
+	Learn time.Duration
 	// Linger is how long a director that gives the role away still forwards what
 	// comes, after it has ceased to answer for the VIPs: packets are on their way to
 	// it until the clients' router has heard the other director.
@@ -69,6 +72,8 @@ type Control struct {
 	configured time.Time
 	rejected   string // why the last reload was refused
 	active     bool
+	learns     bool // since it took the role, until then
+	learnUntil flow.Tick
 	overrides  map[[2]string]override // by service and server name
 	registry   *registry
 	builder    builder
@@ -205,7 +210,10 @@ func (c *Control) plan(conf *cluster.Cluster, active bool) (*plan, error) {
 		}
 	}
 	var err error
-	p.snap, p.services, err = c.builder.build(conf, p.servers, active)
+	if p.snap, p.services, err = c.builder.build(conf, p.servers, active); err == nil {
+		p.snap.Learning = active && c.learns && c.cfg.Now().Until(c.learnUntil) > 0
+		p.snap.LearnsUntil = c.learnUntil
+	}
 	return p, err
 }
 

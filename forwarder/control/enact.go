@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/svm-cluster/svm/ems/cluster"
+	"github.com/svm-cluster/svm/forwarder/flow"
 	"github.com/svm-cluster/svm/forwarder/guard"
 	"github.com/svm-cluster/svm/forwarder/pktio"
 )
@@ -82,5 +83,6 @@ func (c *Control) SetRole(active bool) error {
 	if c.active == active || c.ended && !active {
 		return nil
 	}
+	c.learns, c.learnUntil = active && c.cfg.Learn > 0, c.cfg.Now()+flow.Tick(c.cfg.Learn/time.Millisecond)
 	return c.change(c.cluster, active)
 }
