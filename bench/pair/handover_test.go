@@ -8,8 +8,8 @@ import (
 	"github.com/svm-cluster/svm/ha"
 )
 
-// TestHandover moves the role about in all planned ways, with transfers under way
-// and idle connections open. No packet stands still for long, nothing breaks.
+// TestHandover moves the role about in all planned ways, with transfers under way,
+// idle connections open and new ones coming. No packet stands still for long, nothing breaks.
 func TestHandover(t *testing.T) {
 	r := newRig(t, setup{})
 	l := r.open(t, 200, 0, 0)
@@ -23,12 +23,16 @@ func TestHandover(t *testing.T) {
 			r.copied(t, to)
 		}
 		l.transfer(t, 60, 60)
+		asked := r.keepAsking(8)
 		at := time.Now()
 		do()
 		r.awaitRole(t, to, ha.Active)
 		if err := p.Reach(time.Now().Add(2 * interval)); err != nil {
 			t.Error(err)
 		}
+		answered, failed := asked.stop()
+		t.Logf("%d new requests were answered, %d failed", answered, len(failed))
+		errs = append(errs, failed...)
 		g := p.since(t, at)
 		errs = append(errs, within(t, what, g, goalPlanned)...)
 		errs = append(errs, l.Finish("after "+what)...)
