@@ -115,7 +115,7 @@ func (s *serviceModel) drop(n int) {
 // connection leaves its server unless the model says so, none goes to a server that
 // may not have it, and the counts agree.
 func TestModel(t *testing.T) {
-	seeds := 4
+	seeds := 2
 	if testing.Short() {
 		seeds = 1
 	}
