@@ -2,6 +2,9 @@ package control
 
 import (
 	"errors"
+	"maps"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/svm-cluster/svm/ems/cluster"
@@ -42,6 +45,7 @@ func (c *Control) enact(p *plan) error {
 	c.cfg.Health.Set(c.targets(p.cluster))
 	servers := addresses(p.cluster)
 	c.marks.keep(servers)
+	maps.DeleteFunc(c.asked, func(a netip.Addr, _ time.Time) bool { return !slices.Contains(servers, a) })
 	c.cfg.Neighbours.SetTargets(servers)
 	if leaving {
 		err = errors.Join(err, c.cfg.Guard.Apply(guarded)) // if it fails it is tried again soon: see reguard
