@@ -49,7 +49,7 @@ func (s *Sync) transmit(d []byte) {
 // refused passes on that the peer's host refused a datagram of a session. Call it
 // under the lock.
 func (s *Sync) refused(err error) {
-	if e := s.e.session; e != nil && e.peerActive && !s.e.active && s.cfg.OnGone != nil && errors.Is(err, syscall.ECONNREFUSED) {
+	if e := s.e.session; e != nil && (e.peerActive || e.synced) && !s.e.active && s.cfg.OnGone != nil && errors.Is(err, syscall.ECONNREFUSED) {
 		s.cfg.OnGone()
 	}
 }
