@@ -197,10 +197,9 @@ const pinnedServers = 2
 func liveTraffic(t *testing.T, d *liveDirector, whole bool, mutations int, mutate ...func(r *rand.Rand)) {
 	const senders, perSender = 4, 120
 	type conn struct {
-		home     atomic.Int32 // the server that it began on
-		sent     atomic.Int64
-		got      atomic.Int64
-		farewell atomic.Bool
+		home atomic.Int32 // the server that it began on
+		sent atomic.Int64
+		got  atomic.Int64
 	}
 	conns := make([]conn, senders*perSender)
 	serverOf := func(to byte) int { return int(to)%10 - 1 } // mac 11, 21, 31 ... are eps1's
