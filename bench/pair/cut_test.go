@@ -86,7 +86,9 @@ func (r *rig) tryCut(t *testing.T, c cable, l *load, p *probe) (errs []error) {
 		// its sender then asks after some ten seconds.
 		downloads = 0
 	}
-	l.transfer(t, downloads, 60-downloads)
+	if errs := l.transfer(t, downloads, 60-downloads); errs != nil {
+		return errs
+	}
 	began := time.Now()
 	heal := r.cut(t, c)
 	if c.takes {

@@ -22,7 +22,10 @@ func TestHandover(t *testing.T) {
 		if to == 1 || r.running(0) {
 			r.copied(t, to)
 		}
-		l.transfer(t, 60, 60)
+		if more := l.transfer(t, 60, 60); more != nil {
+			errs = append(errs, more...)
+			return gap{}
+		}
 		asked := r.keepAsking(8)
 		at := time.Now()
 		do()
@@ -48,8 +51,8 @@ func TestHandover(t *testing.T) {
 	gaps := map[string][]time.Duration{}
 	note := func(what string, g gap) { gaps[what] = append(gaps[what], g.Hole) }
 	round := func() []error {
-		errs = nil
-		began = time.Now()
+		r.whole(t)
+		errs, began = nil, time.Now()
 		note("release", move("svm-fwd ha release", 1, command(0, "release")))
 		note("takeover", move("svm-fwd ha takeover", 0, command(0, "takeover")))
 		note("SIGTERM", move("SIGTERM", 1, func() {

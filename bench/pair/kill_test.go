@@ -54,14 +54,19 @@ func TestKill(t *testing.T) {
 	var gaps, returns []time.Duration
 	for range runs(t, 3) {
 		r.steady(t, func() (errs []error) {
-			l.transfer(t, 120, 120)
+			r.whole(t)
+			if errs := l.transfer(t, 120, 120); errs != nil {
+				return errs
+			}
 			at := r.kill(0)
 			r.awaitRole(t, 1, ha.Active)
 			g := p.since(t, at)
 			gaps = append(gaps, g.Hole)
 			errs = append(within(t, "kill -9", g, goalCrash), l.Finish("after kill -9")...)
 
-			l.transfer(t, 120, 120)
+			if more := l.transfer(t, 120, 120); more != nil {
+				return append(errs, more...)
+			}
 			back := time.Now()
 			r.start(t, 0)
 			r.settled(t, true)

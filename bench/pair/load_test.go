@@ -21,9 +21,12 @@ func (r *rig) open(t testing.TB, idles, downloads, uploads int) *load {
 	return &load{c, r}
 }
 
-func (l *load) transfer(t testing.TB, downloads, uploads int) {
+func (l *load) transfer(t testing.TB, downloads, uploads int) []error {
 	t.Helper()
-	l.r.check(t, l.Move(t.Context(), downloads, uploads))
+	if err := l.Move(t.Context(), downloads, uploads); err != nil {
+		return []error{err}
+	}
+	return nil
 }
 
 // probe is a pulse that ends with the test.

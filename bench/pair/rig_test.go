@@ -97,6 +97,19 @@ func (r *rig) settled(t testing.TB, copied bool) {
 	}
 }
 
+// whole starts the first director if it does not run, and waits until the pair has
+// settled with it as the active one.
+func (r *rig) whole(t testing.TB) {
+	t.Helper()
+	if !r.running(0) {
+		r.start(t, 0)
+	} else if r.pair(t, 0).HA.Released {
+		_, err := r.apis[0].Takeover(t.Context())
+		r.check(t, err)
+	}
+	r.settled(t, true)
+}
+
 // kill ends the i-th director the hard way.
 func (r *rig) kill(i int) time.Time {
 	d := r.daemons[i]

@@ -12,8 +12,10 @@ import (
 func (r *rig) crash(t *testing.T, p *probe, l *load) {
 	t.Helper()
 	r.steady(t, func() []error {
-		r.settled(t, true)
-		l.transfer(t, 20, 20)
+		r.whole(t)
+		if errs := l.transfer(t, 20, 20); errs != nil {
+			return errs
+		}
 		at := r.kill(0)
 		r.awaitRole(t, 1, ha.Active)
 		errs := within(t, "kill -9", p.since(t, at), goalCrash)
