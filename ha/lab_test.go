@@ -171,7 +171,7 @@ func TestLabTcpdump(t *testing.T) {
 	needTool(t, "tcpdump")
 	for _, key := range [][]byte{nil, testKey} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		dump := n[1].Start(ctx, "tcpdump", "-i", "eth0", "-l", "-n", "-vv", "-c", "8", "proto 112")
+		dump := n[1].Start(ctx, "tcpdump", "-Z", "root", "-i", "eth0", "-l", "-n", "-vv", "-c", "8", "proto 112")
 		netlab.Eventually(t, 5*time.Second, func() bool { return strings.Contains(dump.Log(), "listening on") }, "tcpdump does not start")
 		cfg := labConfig(n[0], "1", 200)
 		cfg.Key = key

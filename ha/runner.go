@@ -309,6 +309,9 @@ func (r *Runner) hello() {
 }
 
 // do runs f in Run's goroutine and waits for it.
+// ErrNotRunning is returned by what needs Run after that has ended.
+var ErrNotRunning = errors.New("ha: not running")
+
 func (r *Runner) do(f func()) error {
 	done := make(chan struct{})
 	select {
@@ -316,7 +319,7 @@ func (r *Runner) do(f func()) error {
 		<-done
 		return nil
 	case <-r.ended:
-		return errors.New("ha: not running")
+		return ErrNotRunning
 	}
 }
 

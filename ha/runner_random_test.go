@@ -25,12 +25,13 @@ func TestRunnerRandom(t *testing.T) {
 func runnerSchedule(t *testing.T, seed uint64) (ok bool) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 5))
+		fate := rand.New(rand.NewPCG(seed, 6)) // the hub's own, used under its lock
 		h := &hub{}
 		var cut [2][2]bool // sender, link
 		loss := r.Float64() * 0.5
 		rough := true
 		h.drop = func(from, _ *port, link int) bool { // under the hub's lock
-			return rough && (r.Float64() < loss || cut[from.name[3]-'1'][link])
+			return rough && (fate.Float64() < loss || cut[from.name[3]-'1'][link])
 		}
 		cfgs := [2]Config{testConfig(1, 200), testConfig(2, uint8(100+100*r.IntN(2)))}
 		var d [2]*director

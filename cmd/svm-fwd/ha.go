@@ -24,7 +24,7 @@ func genkeyCommand() *cli.Command {
 			if _, err := arguments(c, 0, 0); err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(c.App.Writer, ha.GenerateKey())
+			_, err := fmt.Fprint(c.App.Writer, ha.GenerateKey())
 			return err
 		},
 	}
@@ -170,7 +170,9 @@ func printSync(w io.Writer, s *flowsync.Status) error {
 	}
 	fmt.Fprintf(w, "\nconnections: %s\n", state)
 	fmt.Fprintf(w, "  out %d records in %d datagrams (%d bytes), %d resent; in %d records\n", s.RecordsOut, s.DatagramsOut, s.BytesOut, s.Resent, s.RecordsIn)
-	fmt.Fprintf(w, "  the last change was confirmed after %v\n", s.Lag)
+	if s.Active {
+		fmt.Fprintf(w, "  the last change was confirmed after %v\n", s.Lag)
+	}
 	var refused []string
 	for r, n := range s.Refused {
 		if n > 0 {

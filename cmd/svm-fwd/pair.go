@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -174,7 +175,7 @@ func (p *pair) watch(ctx context.Context) error {
 			}
 			_ = p.runner.SetTrack("servers", delta, false)
 		case v := <-p.vips:
-			if err := p.runner.SetVIPs(v); err != nil {
+			if err := p.runner.SetVIPs(v); err != nil && !errors.Is(err, ha.ErrNotRunning) {
 				p.log.Error("the old VIPs stay advertised", "err", err)
 			}
 		case f := <-p.foreign:

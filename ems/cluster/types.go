@@ -79,7 +79,7 @@ type Track struct {
 
 // Notify tells others of a change of role.
 type Notify struct {
-	Command []string // run with the environment SVM_ROLE, SVM_NODE, SVM_CLUSTER
+	Command []string // run with the environment SVM_ROLE, SVM_REASON, SVM_NODE, SVM_VRID, SVM_PRIORITY
 	Webhook string   // URL to POST a JSON object to
 	Timeout time.Duration
 }
