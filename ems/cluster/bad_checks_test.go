@@ -3,6 +3,9 @@ package cluster
 // badMeanings break what several keys must say together.
 func badMeanings() []badCase {
 	return []badCase{
+		{"routed multicast", []string{"cluster: shop", "cluster: shop\nha: {check_ttl: false}"}, []string{
+			"2:17: ha.check_ttl: may be false only with unicast: true, since no router passes multicast advertisements on",
+		}},
 		{"key of another check", []string{"servers: [{name: eps1}, {name: eps2}]", "check: {type: tcp, path: /healthz, verify_certificate: true}\n    servers: [{name: eps1}, {name: eps2}]"}, []string{
 			"11:30: services[0].check.path: is for checks of type http or https, this one is tcp: leave it out",
 			"11:60: services[0].check.verify_certificate: is for checks of type https, this one is tcp: leave it out",

@@ -35,6 +35,9 @@ func (k checks) pair() {
 	if n := len(k.c.Directors); k.given("directors") && k.fine("directors") && (n < 1 || n > 2) {
 		k.report("directors", "want a list of one or two directors, got %d", n)
 	}
+	if h := &k.c.HA; k.given("ha.check_ttl") && k.fine("ha.check_ttl") && !h.CheckTTL && !h.Unicast {
+		k.report("ha.check_ttl", "may be false only with unicast: true, since no router passes multicast advertisements on")
+	}
 }
 
 // names must be unique within their kind.
