@@ -185,14 +185,14 @@ func TestRunnerPair(t *testing.T) {
 					t.Fatal(err)
 				}
 				sleep(time.Second)
-				wantCalls(t, "takeover", a, "active=true announce priority")
+				wantCalls(t, "takeover", a, "active=true announce priority announce")
 				wantCalls(t, "takeover", b, "active=false")
 				noGap(t, b, a)
 				if err := b.Takeover(); err != nil {
 					t.Fatal(err)
 				}
 				sleep(time.Second)
-				wantCalls(t, "takeover by the lower", b, "active=true announce priority")
+				wantCalls(t, "takeover by the lower", b, "active=true announce priority announce")
 				wantCalls(t, "takeover by the lower", a, "active=false")
 				if s := b.Status(); s.Role != "active" || !s.Raised || s.Priority != 201 || s.Authenticated != (key != nil) {
 					t.Errorf("%+v", s)
@@ -247,7 +247,7 @@ func TestRunnerCut(t *testing.T) {
 		cut()
 		sleep(time.Second)
 		wantCalls(t, "healed", b, "active=false")
-		if got := a.take(); got != "split-brain announce split-healed" && got != "" {
+		if got := a.take(); got != "split-brain announce split-healed" && got != "announce" {
 			t.Errorf("healed: %q", got)
 		}
 		// The carrier of the active's client cable goes: the peer takes over, at once.

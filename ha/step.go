@@ -215,6 +215,10 @@ func (m *Machine) activeHears(now time.Duration, r Received) {
 	if r.Priority == 0 {
 		m.send()
 		m.setTimer(now + m.cfg.Interval)
+		if m.assertedAt == 0 || now-m.assertedAt >= m.cfg.Interval {
+			m.assertedAt = now
+			m.do(Announce{}) // it was active, too: some may have heard it last
+		}
 		return
 	}
 	switch m.rank(now, r) {
@@ -222,6 +226,9 @@ func (m *Machine) activeHears(now time.Duration, r Received) {
 		return
 	case theirs:
 		m.raise = 0
+		// The other one may never have heard this one, and so not know that it must
+		// announce itself again.
+		m.do(Send{0, m.cfg.Interval})
 		m.becomeBackup(now, r.Interval, "higher active "+r.Sender.String())
 		return
 	}
