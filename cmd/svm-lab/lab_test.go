@@ -56,7 +56,7 @@ func TestLab(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, want := range []string{" 0 failed, over ", "✓ replies do not pass the director", "✓ everything ended on request"} {
+			for _, want := range []string{" 0 failed, over ", "✓ replies do not pass the director", "✓ kill -9 eds1: eds2 takes over", "): 0 broke", "✓ eds1 comes back", "✓ everything ended on request"} {
 				if !strings.Contains(string(out), want) {
 					t.Errorf("no %q in\n%s", want, out)
 				}
