@@ -11,10 +11,13 @@ import (
 	"github.com/svm-cluster/svm/forwarder"
 )
 
-// MetricsHandler serves Collector and Go's own metrics in Prometheus's formats.
+// MetricsHandler serves Collector, the pair's metrics if there is one, and Go's own metrics in Prometheus's formats.
 func (c *Control) MetricsHandler() http.Handler {
 	r := prometheus.NewRegistry()
 	r.MustRegister(c.Collector(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if c.cfg.Pair != nil {
+		r.MustRegister(newPairCollector(c.cfg.Pair.Status))
+	}
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
