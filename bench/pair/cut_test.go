@@ -35,6 +35,8 @@ type cable struct {
 	rules   []string
 	// takes: the second director becomes active; deaf: while the first one is, too.
 	takes, deaf bool
+	// may: it may become active, when late advertisements are lost, too.
+	may bool
 	adverts     uint64 // how many the second one is to hear meanwhile, where it doesn't take over
 }
 
@@ -69,7 +71,7 @@ func TestCut(t *testing.T) {
 		{name: "unseen, both sides", ports: bothSides, rules: dead, takes: true, deaf: true},
 		{name: "the backup hears nothing", ports: bothSides, rules: mute, takes: true, deaf: true},
 		{name: "the active hears nothing", ports: bothSides, rules: hearsN, adverts: 10},
-		{name: "30 % loss between them", ports: bothSides, rules: lossy, adverts: long},
+		{name: "30 % loss between them", ports: bothSides, rules: lossy, adverts: long, may: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.carrier {
@@ -124,7 +126,7 @@ func (r *rig) tryCut(t *testing.T, c cable, l *load, p *probe) (errs []error) {
 	if limit := 3*interval + slack; both > limit {
 		errs = append(errs, fmt.Errorf("both were active for %v, at most %v is allowed", both, limit))
 	}
-	if changed := slices.ContainsFunc(all, func(e role) bool { return e.at.After(began) }); changed && !c.takes {
+	if changed := slices.ContainsFunc(all, func(e role) bool { return e.at.After(began) }); changed && !c.takes && !c.may {
 		errs = append(errs, errors.New("the role moved, though they could hear each other"))
 	}
 	return append(errs, l.Finish("after the cut")...)
