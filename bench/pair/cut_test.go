@@ -36,8 +36,8 @@ type cable struct {
 	// takes: the second director becomes active; deaf: while the first one is, too.
 	takes, deaf bool
 	// may: it may become active, when late advertisements are lost, too.
-	may bool
-	adverts     uint64 // how many the second one is to hear meanwhile, where it doesn't take over
+	may     bool
+	adverts uint64 // how many the second one is to hear meanwhile, where it doesn't take over
 }
 
 func clientSide(r *rig) []farm.Port { return r.ClientPorts[:1] }
