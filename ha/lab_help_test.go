@@ -3,6 +3,7 @@ package ha
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 )
@@ -15,10 +16,25 @@ func needTool(t *testing.T, name string) {
 			return
 		}
 	}
-	if os.Getenv("SVM_REQUIRE") == "1" {
-		t.Fatalf("%s is not installed", name)
+	lacks(t, name+" is not installed")
+}
+
+// needUsers wants a namespace with more than one user: tcpdump insists on setting
+// its groups, which one of nobody's forbids.
+func needUsers(t *testing.T) {
+	t.Helper()
+	m, err := os.ReadFile("/proc/self/uid_map")
+	if f := strings.Fields(string(m)); err != nil || len(f) == 3 && f[2] == "1" {
+		lacks(t, "this user namespace has one user only")
 	}
-	t.Skipf("%s is not installed", name)
+}
+
+func lacks(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("SVM_REQUIRE") == "1" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
 }
 
 // poll tells whether cond becomes true in time.

@@ -169,6 +169,7 @@ func TestLabTcpdump(t *testing.T) {
 	lab := netlab.New(t)
 	n := twoNetworks(lab, "1", "2")
 	needTool(t, "tcpdump")
+	needUsers(t)
 	for _, key := range [][]byte{nil, testKey} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		dump := n[1].Start(ctx, "tcpdump", "-Z", "root", "-i", "eth0", "-l", "-n", "-vv", "-c", "8", "proto 112")
