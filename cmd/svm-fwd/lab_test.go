@@ -133,7 +133,7 @@ func TestRun(t *testing.T) {
 	routes := func() string {
 		out, err := f.director.Command(t.Context(), "ip", "-4", "route").Output()
 		if err != nil {
-			t.Skip(err)
+			t.Fatalf("ip -4 route (Debian: iproute2): %v", err)
 		}
 		rules, err := f.director.Command(t.Context(), "ip", "-4", "rule").Output()
 		if err != nil {
