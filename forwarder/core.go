@@ -26,6 +26,7 @@ type Core struct {
 	packets [pktio.BatchSize]frame.Packet
 	hashes  [pktio.BatchSize]uint64
 	slots   [pktio.BatchSize]uint32 // where the table probably has them
+	seen    [pktio.BatchSize]flow.Seen
 	reasons [pktio.BatchSize]Reason
 }
 
@@ -52,50 +53,63 @@ func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.
 		// Of a frame with a fault this is the hash of anything, and does no harm.
 		c.hashes[i] = c.table.Hash(&p.Key)
 	}
-	c.sink += c.table.Guess(c.hashes[:rx.N], c.slots[:rx.N])
-	for i := range rx.N {
+	n := rx.N
+	c.sink += c.table.Guess(c.hashes[:n], c.slots[:n])
+	c.table.Peek(c.packets[:n], c.slots[:n], c.seen[:n])
+	c.finish(rx, servers, clients)
+}
+
+// finish decides and rewrites. Frames that follow one another to the servers, as
+// nearly all do, move there together.
+func (c *Core) finish(rx, servers, clients *pktio.Batch) {
+	known, moved := uint64(0), 0
+	for i := range rx.Frames[:rx.N] {
 		f := &rx.Frames[i]
+		p := &c.packets[i]
+		if b := c.unchanged(i); b != nil {
+			frame.Rewrite(f.Eth(), &b.Addresses)
+			c.books.carry(b, p.Bytes())
+			c.reasons[i] = Known
+			known++
+			continue
+		}
 		reason := c.reasons[i]
 		if reason == Reason(frame.OK) {
-			p := &c.packets[i]
-			if b := c.unchanged(p, c.slots[i]); b != nil {
-				frame.Rewrite(f.Eth(), &b.Addresses)
-				c.books.carry(b, p.Bytes())
-				servers.Add(f)
-				c.reasons[i] = Known
-				c.books.reasons[Known]++
-				continue
-			}
 			var b *Backend
 			b, reason = c.decide(p, c.hashes[i], c.slots[i])
-			switch reason.Verdict() {
-			case Forward:
+			c.reasons[i] = reason
+			if reason.Verdict() == Forward {
 				frame.Rewrite(f.Eth(), &b.Addresses)
 				c.books.carry(b, p.Bytes())
-				servers.Add(f)
-			case Reply:
-				frame.EchoReply(f.Eth(), p, s.ClientMAC)
-				clear(f.Buf[:pktio.HeaderLen]) // the checksum is complete now
-				clients.Add(f)
+				c.books.reasons[reason]++
+				continue
 			}
-			c.reasons[i] = reason
 		}
 		c.books.reasons[reason]++
+		servers.N += copy(servers.Frames[servers.N:], rx.Frames[moved:i])
+		moved = i + 1
+		if reason.Verdict() == Reply {
+			frame.EchoReply(f.Eth(), p, c.snap.ClientMAC)
+			clear(f.Buf[:pktio.HeaderLen]) // the checksum is complete now
+			clients.Add(f)
+		}
 	}
+	servers.N += copy(servers.Frames[servers.N:], rx.Frames[moved:rx.N])
+	c.books.reasons[Known] += known
 }
 
 // unchanged finds the backend of a segment of which nothing changes anything, as
 // nearly all are: decide in a tenth of the instructions. Nil leaves it to decide.
-func (c *Core) unchanged(p *frame.Packet, slot uint32) *Backend {
-	if p.Kind != frame.Segment || p.First || p.Flags&(frame.SYN|frame.FIN|frame.RST) != 0 {
+func (c *Core) unchanged(i int) *Backend {
+	p, m := &c.packets[i], c.seen[i].Meta
+	if c.reasons[i] != Reason(frame.OK) || p.Kind != frame.Segment || p.First || p.Flags&(frame.SYN|frame.FIN|frame.RST) != 0 {
 		return nil
 	}
-	m, deadline, ok := c.table.Peek(&p.Key, slot)
-	if !ok || m.State() != flow.Established {
+	if m.State() != flow.Established || !c.table.Still(c.slots[i], m) {
 		return nil
 	}
 	t := &c.snap.Timeouts
-	left := c.now.Until(deadline)
+	left := c.now.Until(c.seen[i].Deadline)
 	if left < int32(t.idle[flow.Established]) || left > int32(t.lease[flow.Established]) {
 		return nil
 	}

@@ -112,6 +112,8 @@ func ownStep(t *testing.T, table *Table, w *twin, l *ledger, rng *rand.Rand, k f
 	slots := []uint32{0}
 	table.Guess([]uint64{h}, slots)
 	e, ok := table.LookupAt(&k, h, slots[0])
+	seen := []Seen{{}}
+	table.Peek([]frame.Packet{{Key: k}}, slots, seen)
 	expired := there && want.deadline.Until(now) >= 0
 	switch {
 	case !there && ok:
@@ -122,6 +124,12 @@ func ownStep(t *testing.T, table *Table, w *twin, l *ledger, rng *rand.Rand, k f
 		return
 	case ok && plain(e.Meta) != want.meta:
 		t.Errorf("%v has meta %#x, want %#x", k, uint64(e.Meta), uint64(want.meta))
+		return
+	case ok && slots[0] == e.Slot && seen[0] != (Seen{e.Meta, want.deadline}) && !expired:
+		t.Errorf("%v was seen as %v, want %#x until %d", k, seen[0], uint64(want.meta), want.deadline)
+		return
+	case !ok && seen[0].Meta.State() != Free && !expired || ok && !expired && seen[0].Meta != 0 && !table.Still(slots[0], e.Meta):
+		t.Errorf("%v was seen as %v, and is %v", k, seen[0], ok)
 		return
 	}
 	set := func(m Meta, d Tick) {
