@@ -6,6 +6,29 @@ func badMeanings() []badCase {
 		{"routed multicast", []string{"cluster: shop", "cluster: shop\nha: {check_ttl: false}"}, []string{
 			"2:17: ha.check_ttl: may be false only with unicast: true, since no router passes multicast advertisements on",
 		}},
+		{"one port for two", []string{"cluster: shop", "cluster: shop\ndelivery: {ssh_port: 8485}"}, []string{
+			"2:22: delivery.ssh_port: 8485 is config_port already: give each a port of its own",
+		}},
+		{"one port for two, both given", []string{"cluster: shop", "cluster: shop\ndelivery: {config_port: 80, ssh_port: 80}"}, []string{
+			"2:25: delivery.config_port: 80 is ssh_port already: give each a port of its own",
+		}},
+		{"one Ethernet address for two", []string{"address: 10.0.2.11", "address: 10.0.2.11, mac: 52:54:00:AB:00:01", "address: 10.0.2.12", "address: 10.0.2.12, mac: 52-54-00-ab-00-01"}, []string{
+			"6:43: realservers[1].mac: 52:54:00:ab:00:01 is the address of realservers[0] (line 5) already: each device has its own",
+		}},
+		{"Ethernet address of a group", []string{"address: 10.0.2.11", "address: 10.0.2.11, mac: 01:00:5e:00:00:12"}, []string{
+			`5:43: realservers[0].mac: want an Ethernet address like 52:54:00:12:34:56, got "01:00:5e:00:00:12": that is a group's address, not a device's`,
+		}},
+		{"Ethernet address of nobody", []string{"address: 10.0.2.11", `address: 10.0.2.11, mac: "00:00:00:00:00:00"`}, []string{
+			`5:43: realservers[0].mac: want an Ethernet address like 52:54:00:12:34:56, got "00:00:00:00:00:00": no device has it, leave the key out`,
+		}},
+		{"no Ethernet address", []string{"address: 10.0.2.11", "address: 10.0.2.11, mac: 5254.00ab.0001", "address: 10.0.2.12", "address: 10.0.2.12, mac: 02:00:00:00:00:00:00:01"}, []string{
+			`5:43: realservers[0].mac: want an Ethernet address like 52:54:00:12:34:56, got "5254.00ab.0001"`,
+			`6:43: realservers[1].mac: want an Ethernet address like 52:54:00:12:34:56, got "02:00:00:00:00:00:00:01"`,
+		}},
+		{"no user name", []string{"cluster: shop", "cluster: shop\ndelivery: {ssh_user: -oProxyCommand=x, dhcp: yes}"}, []string{
+			`2:22: delivery.ssh_user: want a user name of 1 to 32 lower-case letters, digits, _ and -, got "-oProxyCommand=x"`,
+			`2:46: delivery.dhcp: want true or false, got "yes"`,
+		}},
 		{"key of another check", []string{"servers: [{name: eps1}, {name: eps2}]", "check: {type: tcp, path: /healthz, verify_certificate: true}\n    servers: [{name: eps1}, {name: eps2}]"}, []string{
 			"11:30: services[0].check.path: is for checks of type http or https, this one is tcp: leave it out",
 			"11:60: services[0].check.verify_certificate: is for checks of type https, this one is tcp: leave it out",

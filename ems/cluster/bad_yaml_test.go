@@ -15,10 +15,10 @@ func badFiles() []badFile {
 			`1:1: the file is empty: it starts with a line like "cluster: shop"; docs/cluster.reference.yaml shows every key`,
 		}},
 		{"a list", "- cluster: shop\n", []string{
-			"1:1: want a mapping of cluster, topology, networks, station, ha, forwarding, directors, realservers, services, got a list",
+			"1:1: want a mapping of cluster, topology, networks, station, ha, forwarding, delivery, directors, realservers, services, got a list",
 		}},
 		{"a word", "shop\n", []string{
-			`1:1: want a mapping of cluster, topology, networks, station, ha, forwarding, directors, realservers, services, got "shop"`,
+			`1:1: want a mapping of cluster, topology, networks, station, ha, forwarding, delivery, directors, realservers, services, got "shop"`,
 		}},
 		{"two documents", "cluster: shop\n---\ncluster: shop\n", []string{
 			"1:1: directors: is missing: want a list of one or two directors",

@@ -16,6 +16,7 @@ type checks struct {
 
 func (k checks) all() {
 	k.pair()
+	k.delivery()
 	k.names()
 	machines := k.addresses()
 	noCheck := noCheck()
@@ -37,6 +38,30 @@ func (k checks) pair() {
 	}
 	if h := &k.c.HA; k.given("ha.check_ttl") && k.fine("ha.check_ttl") && !h.CheckTTL && !h.Unicast {
 		k.report("ha.check_ttl", "may be false only with unicast: true, since no router passes multicast advertisements on")
+	}
+}
+
+// delivery has two listeners on one machine, and tells real servers by their MAC.
+func (k checks) delivery() {
+	if d := &k.c.Delivery; d.SSHPort == d.ConfigPort && k.fine("delivery.ssh_port", "delivery.config_port") {
+		at, other := "delivery.config_port", "ssh_port"
+		if !k.given(at) {
+			at, other = "delivery.ssh_port", "config_port"
+		}
+		k.report(at, "%d is %s already: give each a port of its own", d.SSHPort, other)
+	}
+	first := map[string]int{}
+	for i := range k.c.RealServers {
+		mac, path := k.c.RealServers[i].MAC, fmt.Sprintf("realservers[%d].mac", i)
+		if mac == "" {
+			continue
+		}
+		if j, taken := first[mac]; taken {
+			other := fmt.Sprintf("realservers[%d]", j)
+			k.report(path, "%s is the address of %s%s already: each device has its own", mac, other, k.line(other+".mac"))
+			continue
+		}
+		first[mac] = i
 	}
 }
 

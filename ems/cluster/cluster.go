@@ -53,6 +53,14 @@ func Parse(name string, data []byte) (*Cluster, error) {
 	return c, nil
 }
 
+// Default is a cluster of nothing but defaults: what the keys mean that a file
+// leaves out. It has no name and no machine, so YAML of it alone doesn't parse.
+func Default() *Cluster {
+	c := new(Cluster)
+	schema().defaults(newReader(""), place{}, c)
+	return c
+}
+
 // YAML writes the cluster as a file that Parse reads back to the same Cluster.
 // Two clusters that mean the same give the same bytes: keys stand in the order
 // of the schema, defaults are left out.

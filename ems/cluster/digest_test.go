@@ -20,6 +20,7 @@ func TestDigestSame(t *testing.T) {
 		"no check":            edited(t, "ports: 80", "ports: 80\n    check: {type: none, interval: 7s}"),
 		"another unit":        edited(t, "cluster: shop", "cluster: shop\nha: {interval: 0.1s, announce: 1m}"),
 		"quotes":              edited(t, "name: web", `name: "web"`, "vip: 10.0.1.100", "vip: '10.0.1.100'"),
+		"delivery":            edited(t, "cluster: shop", "cluster: shop\ndelivery: {ssh_user: svm-push, dhcp: true}"),
 		"style":               edited(t, "servers: [{name: eps1}, {name: eps2}]", "servers:\n    - name: eps1\n    - name: eps2"),
 	} {
 		if got := mustParse(t, file).Digest(); got != want {
@@ -50,6 +51,9 @@ func TestDigestDiffers(t *testing.T) {
 		"persistence":         edited(t, "ports: 80", "ports: 80\n    persistence: {}"),
 		"address of a server": edited(t, "10.0.2.11", "10.0.2.21"),
 		"preempt":             edited(t, "cluster: shop", "cluster: shop\nha: {preempt: false}"),
+		"delivery":            edited(t, "cluster: shop", "cluster: shop\ndelivery: {dhcp: false}"),
+		"MAC":                 edited(t, "10.0.2.11", "10.0.2.11, mac: 52:54:00:00:00:01"),
+		"another MAC":         edited(t, "10.0.2.11", "10.0.2.11, mac: 52:54:00:00:00:02"),
 		"workers":             edited(t, "cluster: shop", "cluster: shop\nforwarding: {workers: 1}"),
 	} {
 		d := mustParse(t, file).Digest()

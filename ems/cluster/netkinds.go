@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -37,6 +38,35 @@ func device() kind[string] {
 		odd := func(c rune) bool { return c <= ' ' || c > '~' || c == '/' || c == ':' }
 		return s != "" && len(s) <= 15 && s != "." && s != ".." && !strings.ContainsFunc(s, odd)
 	})
+}
+
+// userName is what useradd accepts without being forced to.
+func userName() kind[string] {
+	return textWhere("a user name of 1 to 32 lower-case letters, digits, _ and -", func(s string) bool {
+		odd := func(c rune) bool {
+			return !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-')
+		}
+		return s != "" && len(s) <= 32 && s[0] != '-' && (s[0] < '0' || s[0] > '9') && !strings.ContainsFunc(s, odd)
+	})
+}
+
+// macAddress is the Ethernet address of one device. It is kept in lower case and
+// with colons, so that one address is one text.
+func macAddress() kind[string] {
+	return scalar("an Ethernet address like 52:54:00:12:34:56",
+		func(w word) (string, string, bool) {
+			m, err := net.ParseMAC(w.text)
+			switch {
+			case err != nil || len(m) != 6 || strings.Contains(w.text, "."):
+				return "", "", false
+			case [6]byte(m) == [6]byte{}:
+				return "", ": no device has it, leave the key out", false
+			case m[0]&1 != 0:
+				return "", ": that is a group's address, not a device's", false
+			}
+			return m.String(), "", true
+		},
+		quote)
 }
 
 // address is an IPv4 or IPv6 address; with only6, IPv6.

@@ -18,6 +18,7 @@ func schema() table[Cluster] {
 			func(*Station) {}, func(s *Station) bool { return s.Address.IsValid() }),
 		object("ha", ha(), func(c *Cluster) *HA { return &c.HA }),
 		object("forwarding", forwarding(), func(c *Cluster) *Forwarding { return &c.Forwarding }),
+		object("delivery", delivery(), func(c *Cluster) *Delivery { return &c.Delivery }),
 		required(list("directors", "a list of one or two directors", director(), func(c *Cluster) *[]Director { return &c.Directors })),
 		list("realservers", "a list of real servers", realServer(), func(c *Cluster) *[]RealServer { return &c.RealServers }),
 		list("services", "a list of services", service(), func(c *Cluster) *[]Service { return &c.Services }),
@@ -107,6 +108,15 @@ func timeouts() table[Timeouts] {
 	}
 }
 
+func delivery() table[Delivery] {
+	return table[Delivery]{
+		one("ssh_user", userName(), "svm-push", func(d *Delivery) *string { return &d.SSHUser }),
+		one("ssh_port", integer[uint16](1, 65535), "22", func(d *Delivery) *uint16 { return &d.SSHPort }),
+		one("config_port", integer[uint16](1, 65535), "8485", func(d *Delivery) *uint16 { return &d.ConfigPort }),
+		one("dhcp", boolean(), "true", func(d *Delivery) *bool { return &d.DHCP }),
+	}
+}
+
 func director() table[Director] {
 	return table[Director]{
 		need("name", label(), func(d *Director) *string { return &d.Name }),
@@ -130,6 +140,7 @@ func realServer() table[RealServer] {
 		need("address", address(false), func(s *RealServer) *netip.Addr { return &s.Address }),
 		maybe("address6", address(true), "none", func(s *RealServer) *netip.Addr { return &s.Address6 }),
 		one("device", device(), "eth0", func(s *RealServer) *string { return &s.Device }),
+		maybe("mac", macAddress(), "not known", func(s *RealServer) *string { return &s.MAC }),
 	}
 }
 

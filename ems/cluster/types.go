@@ -17,6 +17,7 @@ type Cluster struct {
 	Station     Station
 	HA          HA
 	Forwarding  Forwarding
+	Delivery    Delivery
 	Directors   []Director
 	RealServers []RealServer
 	Services    []Service
@@ -106,6 +107,15 @@ type Timeouts struct {
 	Established, SynRecv, FinWait, TimeWait, Close, UDP, Fragment time.Duration
 }
 
+// Delivery says how the station and the directors reach the other machines, and
+// how a replaced one asks for its configuration.
+type Delivery struct {
+	SSHUser    string // the receiver's, on every machine
+	SSHPort    uint16 // of every machine's sshd
+	ConfigPort uint16 // TCP, of the directors: real servers fetch their part there
+	DHCP       bool   // the active director gives the real servers their addresses
+}
+
 // Director is one EDS.
 type Director struct {
 	Name           string
@@ -125,6 +135,7 @@ type RealServer struct {
 	Name              string
 	Address, Address6 netip.Addr // as in Interface
 	Device            string
+	MAC               string // of Device: 52:54:00:12:34:56, lower case; empty: not known
 }
 
 // Addr returns the server's address of the VIP's family: with v6, Address6 or an
