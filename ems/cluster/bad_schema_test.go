@@ -46,7 +46,7 @@ func badValues() []badCase {
 			`2:5: ha: want a mapping of vrid, interval, preempt, preempt_delay, key_file, mac, announce, unicast, checksum, check_ttl, sync_port, track, notify, got "fast"`,
 		}},
 		{"a mapping is wanted in a list", []string{"  - {name: eps2, address: 10.0.2.12}", "  - eps2"}, []string{
-			`6:5: realservers[1]: want a mapping of name, address, address6, device, got "eps2"`,
+			`6:5: realservers[1]: want a mapping of name, address, address6, device, mac, got "eps2"`,
 		}},
 		{"a list is wanted", []string{"servers: [{name: eps1}, {name: eps2}]", "servers: {name: eps1}"}, []string{
 			"11:14: services[0].servers: want a list of servers, got a mapping",
