@@ -24,6 +24,14 @@ var ours = map[string][]string{
 	"forwarder/guard":           {},
 	"realserver":                {},
 	"ems/cluster":               {},
+	"ems/render":                {"ems/cluster"},
+	"ems/plan":                  {"ems/cluster", "ems/render"},
+	"ems/bundle":                {"ems/cluster", "ems/render"},
+	"ems/machine":               {"ems/render"},
+	"ems/enroll":                {"ems/render"},
+	"ems/push":                  {"ems/bundle", "ems/cluster", "ems/machine", "ems/render"},
+	"ems/provision":             {"ems/bundle", "ems/cluster", "ems/machine", "ems/render"},
+	"ems/station":               {"ems/bundle", "ems/cluster", "ems/enroll", "ems/push", "ems/render"},
 	"bench/netlab":              {},
 	"ha":                        {},
 	"ha/flowsync":               {"forwarder/flow", "forwarder/frame"},
@@ -44,7 +52,7 @@ var ours = map[string][]string{
 var only = map[string][]string{
 	"golang.org/x/sys/unix": {
 		"forwarder/pktio/afpacket", "forwarder/neigh", "forwarder/guard", "forwarder/health", "forwarder/doctor",
-		"ha", "realserver", "bench/netlab",
+		"ha", "realserver", "ems/machine", "ems/provision", "bench/netlab",
 	},
 	"unsafe":                     {"forwarder/pktio/afpacket", "forwarder/flow"},
 	"github.com/google/gopacket": {},

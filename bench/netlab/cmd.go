@@ -88,7 +88,10 @@ func (c *Cmd) run(started chan<- error) {
 	}
 	err := unix.Setns(int(c.node.ns.Fd()), unix.CLONE_NEWNET)
 	if err == nil {
-		err = unix.Unshare(unix.CLONE_NEWNS)
+		err = unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_NEWUTS)
+	}
+	if err == nil {
+		err = unix.Sethostname([]byte(c.node.name))
 	}
 	if err == nil {
 		// /sys/class/net shows the devices of the namespace it was mounted in.

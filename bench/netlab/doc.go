@@ -27,7 +27,8 @@
 // whatever the host has.
 //
 // A node is watched by Capture, Counters and State, and gets processes by Start
-// and Command, frames by Send, and files of its own by Bind.
+// and Command, frames by Send, and files of its own by Bind. Its processes see its
+// name as the host name.
 //
 // Methods without an error result end the test by t.Fatal, so they belong in
 // the test's own goroutine. In a program (Enter, Open) they panic with a

@@ -396,3 +396,13 @@ func TestOutside(t *testing.T) {
 		}
 	}
 }
+
+func TestHostName(t *testing.T) {
+	lab := New(t)
+	for _, name := range []string{"one", "two"} {
+		out, err := lab.Node(name).Command(t.Context(), "uname", "-n").Output()
+		if err != nil || strings.TrimSpace(string(out)) != name {
+			t.Errorf("a process of %s calls itself %q, %v", name, out, err)
+		}
+	}
+}
