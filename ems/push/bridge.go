@@ -1,0 +1,50 @@
+package push
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+)
+
+// maxCommand bounds the line that a session begins with, in bytes.
+const maxCommand = 16 << 10
+
+// Bridge hands a session to the receiver that listens at the Unix socket: first the
+// command, as one line, then whatever comes from in; what the receiver says goes to
+// out. It returns when the receiver has ended. The program that sshd starts needs no
+// right but to reach the socket.
+func Bridge(ctx context.Context, socket, command string, in io.Reader, out io.Writer) error {
+	if len(command) >= maxCommand || strings.ContainsAny(command, "\n\x00") {
+		return errors.New("receiver: that is no command")
+	}
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return fmt.Errorf("receiver: %w (systemctl enable --now svm-receiver.socket)", err)
+	}
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
+	if _, err := io.WriteString(c, command+"\n"); err != nil {
+		return fmt.Errorf("receiver: %w", err)
+	}
+	go func() { // ends with the process at the latest: in may stay open
+		_, _ = io.Copy(c, in)
+		_ = c.(*net.UnixConn).CloseWrite()
+	}()
+	_, err = io.Copy(out, c)
+	return err
+}
+
+// Handed reads the line that Bridge begins with, and returns what follows it.
+func Handed(r io.Reader) (command string, rest io.Reader, err error) {
+	b := bufio.NewReaderSize(r, maxCommand)
+	line, err := b.ReadSlice('\n')
+	if err != nil {
+		return "", nil, errors.New("receiver: the session does not begin with a command")
+	}
+	return strings.TrimSuffix(string(line), "\n"), b, nil
+}
