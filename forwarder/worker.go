@@ -42,6 +42,7 @@ type Worker struct {
 	cfg      WorkerConfig
 	core     *Core
 	counters Counters
+	round    atomic.Uint64 // odd while a batch is decided about
 
 	snap      *Snapshot
 	rx        pktio.Batch
@@ -64,6 +65,11 @@ func NewWorker(cfg WorkerConfig) *Worker {
 
 // Counters returns the worker's verdicts by reason, about a tenth of a second old.
 func (w *Worker) Counters() *Counters { return &w.counters }
+
+// Round is odd while the worker decides about a batch of frames. Once it was even, or
+// another number, after a Snapshot was stored, all that the worker still does by
+// the one before is over, and its Feed has been told of it.
+func (w *Worker) Round() uint64 { return w.round.Load() }
 
 const (
 	idleWait    = 50   // ms a receive waits before the worker looks round
@@ -107,15 +113,19 @@ func (w *Worker) step(wait int) error {
 	if err := w.cfg.Receiver.Recv(&w.rx, wait); err != nil {
 		return err
 	}
+	n := w.rx.N // Release empties the batch
+	if n > 0 {
+		w.round.Add(1) // before the Snapshot is loaded
+	}
 	now := w.cfg.Now()
 	if s := w.cfg.Snapshot.Load(); s != w.snap {
 		w.core.books.publish(&w.counters)
 		w.snap, w.core.snap = s, s
 	}
-	n := w.rx.N // Release empties the batch
 	var err error
 	if n > 0 {
 		w.core.Process(&w.rx, &w.servers, &w.clients, w.snap, now)
+		w.round.Add(1)
 		if w.servers.N > 0 {
 			err = w.cfg.Servers.Send(&w.servers)
 		}

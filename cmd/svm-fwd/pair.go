@@ -18,18 +18,21 @@ import (
 // pair joins a director with the other one: the election decides its role, and
 // with a key the connections are copied.
 type pair struct {
-	conf     *cluster.Cluster
-	log      *slog.Logger
-	me, peer *cluster.Director
-	key      []byte
-	runner   *ha.Runner
-	sync     *flowsync.Sync // nil without a key
-	director *control.Control
-	live     chan int          // how many servers are alive, newest only
-	vips     chan []netip.Addr // to advertise, newest only
-	foreign  chan claim
-	gone     chan struct{} // the peer's process has probably ended
-	stalled  chan struct{} // the election forgot whether all connections are here
+	conf       *cluster.Cluster
+	log        *slog.Logger
+	me, peer   *cluster.Director
+	key        []byte
+	runner     *ha.Runner
+	sync       *flowsync.Sync // nil without a key
+	director   *control.Control
+	neighbours *neigh.Agent
+	live       chan int          // how many servers are alive, newest only
+	vips       chan []netip.Addr // to advertise, newest only
+	foreign    chan claim
+	gone       chan struct{} // the peer's process has probably ended
+	stalled    chan struct{} // the election forgot whether all connections are here
+	taken      chan struct{} // the other one's last connections are here, or never will be
+	yielded    chan struct{} // it answers for the VIPs no more
 }
 
 type claim struct {
@@ -37,18 +40,27 @@ type claim struct {
 	by  string
 }
 
-// handover is how long a director waits, on its way down, for the other one to
-// have its last connections; and how long one on its way up still takes them.
-const handover = 100 * time.Millisecond
-
-// linger is how long a director forwards on once the other one has the role, and
-// may still be setting itself up.
-const linger = handover / 2
+// Times of a planned handover; see docs/ha.md.
+const (
+	// flushWithin bounds the wait, on the way down, for the other director to
+	// confirm the last connections.
+	flushWithin = 200 * time.Millisecond
+	// yieldWithin bounds the wait, on the way down, for the other one to forward.
+	yieldWithin = 250 * time.Millisecond
+	// linger is how long a director forwards on then: packets are on their way to it
+	// until the clients' router has heard the other one.
+	linger = 50 * time.Millisecond
+	// plainLinger is that without a key, when nobody says that he forwards.
+	plainLinger = 100 * time.Millisecond
+	// learnWithin is longer than flowsync waits for the other director's last word.
+	learnWithin = 1100 * time.Millisecond
+)
 
 // newPair prepares the election; attach must follow before run.
 func newPair(conf *cluster.Cluster, me *cluster.Director, key []byte, neighbours *neigh.Agent, log *slog.Logger) (*pair, error) {
 	p := &pair{conf: conf, log: log, me: me, key: key, live: make(chan int, 1), vips: make(chan []netip.Addr, 1), foreign: make(chan claim, 16),
-		gone: make(chan struct{}, 1), stalled: make(chan struct{}, 1)}
+		gone: make(chan struct{}, 1), stalled: make(chan struct{}, 1),
+		taken: make(chan struct{}, 1), yielded: make(chan struct{}, 1), neighbours: neighbours}
 	for i := range conf.Directors {
 		if d := &conf.Directors[i]; d.Name != me.Name {
 			p.peer = d
@@ -118,7 +130,7 @@ func (p *pair) attach(d *control.Control, table *flow.Table, feeds []*flow.Feed,
 	p.sync, err = flowsync.New(flowsync.Config{
 		Key: [32]byte(p.key), Local: netip.AddrPortFrom(mine, p.conf.HA.SyncPort), Remote: netip.AddrPortFrom(theirs, p.conf.HA.SyncPort),
 		Table: table, Feeds: feeds, Backends: books, Ledger: books, Now: now, Log: p.log,
-		OnGone: func() { poke(p.gone) },
+		OnGone: func() { poke(p.gone) }, OnTaken: func() { poke(p.taken) }, OnYield: func() { poke(p.yielded) },
 		Settle: max(p.conf.Forwarding.Timeouts.Established, time.Minute),
 	})
 	return err
@@ -127,23 +139,45 @@ func (p *pair) attach(d *control.Control, table *flow.Table, feeds []*flow.Feed,
 // role carries out what the election decided; the runner calls it in order.
 func (p *pair) role(active bool) {
 	if active {
-		if err := p.director.SetRole(true); err != nil {
-			p.log.Error("this director can't take the role and gives it back", "err", err)
-			go func() { _ = p.runner.SetTrack("takeover", 0, true) }()
-		}
+		p.take()
+	} else {
+		p.give()
+	}
+}
+
+// take forwards first, and calls the clients once the other director has fallen
+// silent or is not there.
+func (p *pair) take() {
+	err := p.director.Prepare()
+	if err == nil {
 		if p.sync != nil {
-			// What the other one learned last may still be on its way.
-			time.AfterFunc(handover, func() { p.sync.SetActive(p.runner.Status().Role == ha.Active.String()) })
+			p.sync.Take()
+			p.sync.AwaitYield()
 		}
-		return
+		err = p.director.SetRole(true)
+	}
+	if err != nil {
+		p.log.Error("this director can't take the role and gives it back", "err", err)
+		go func() { _ = p.runner.SetTrack("takeover", 0, true) }()
+	}
+}
+
+// give falls silent first, forwards until the other director does, and ends when
+// that one knows all connections.
+func (p *pair) give() {
+	if !p.director.Yield() {
+		return // it has just started
+	}
+	if p.sync != nil {
+		p.sync.Yield(yieldWithin, linger)
+	} else {
+		time.Sleep(plainLinger)
 	}
 	if err := p.director.SetRole(false); err != nil {
 		p.log.Error("giving up the role", "err", err)
 	}
 	if p.sync != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), handover)
-		_ = p.sync.Flush(ctx) // no peer: nothing to wait for
-		cancel()
+		p.flush()
 		p.sync.SetActive(false)
 	}
 }
@@ -168,6 +202,12 @@ func (p *pair) watch(ctx context.Context) error {
 			_ = p.runner.SetSyncReady(p.sync != nil && p.sync.Synced())
 		case <-p.gone:
 			_ = p.runner.PeerGone()
+		case <-p.taken:
+			if err := p.director.Learned(); err != nil {
+				p.log.Error("what is unknown is dropped for a second", "err", err)
+			}
+		case <-p.yielded:
+			p.neighbours.Announce() // whatever the other one's last word was
 		case n := <-p.live:
 			delta := 0
 			if n < p.conf.HA.Track.MinServers {
@@ -241,7 +281,7 @@ func (p *pair) flush() {
 	if p.sync == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), handover)
+	ctx, cancel := context.WithTimeout(context.Background(), flushWithin)
 	defer cancel()
 	_ = p.sync.Flush(ctx)
 }

@@ -155,9 +155,8 @@ func run(ctx context.Context, o options) (err error) {
 		if other, err = newPair(conf, me, secret, neighbours, o.log.With("part", "ha")); err != nil {
 			return err
 		}
-		settings.Linger = linger
 		if secret != nil {
-			settings.Learn = handover
+			settings.Learn = learnWithin
 		}
 		settings.Pair, settings.OnLive, settings.OnVIPs, settings.OnForeign = other, other.onLive, other.onVIPs, other.onForeign
 	}

@@ -45,13 +45,9 @@ type Config struct {
 	// Mark returns the SO_MARK of the n-th real server's checks; nil: unmarked.
 	Mark   func(n int) uint32
 	Active bool // the role to begin with
-	// Learn is how long after taking the role the other director's youngest
-	// connections may still become known: see forwarder.Snapshot.
+	// Learn is how long at most, while the role moves, the other director's youngest
+	// connections may still become known: see forwarder.Snapshot and Learned.
 	Learn time.Duration
-	// Linger is how long a director that gives the role away still forwards what
-	// comes, after it has ceased to answer for the VIPs: packets are on their way to
-	// it until the clients' router has heard the other director.
-	Linger time.Duration
 
 	Pair      Pair                                 // nil: this director is alone
 	OnVIPs    func([]netip.Addr)                   // those of the file in force; may be nil
@@ -72,7 +68,8 @@ type Control struct {
 	configured time.Time
 	rejected   string // why the last reload was refused
 	active     bool
-	learns     bool // since it took the role, until then
+	mute       bool // active, but it answers for no VIP: the role is on its way
+	learns     bool // since it took the role, or began to give it away, until then
 	learnUntil flow.Tick
 	overrides  map[[2]string]override // by service and server name
 	registry   *registry

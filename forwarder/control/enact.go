@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/svm-cluster/svm/ems/cluster"
-	"github.com/svm-cluster/svm/forwarder/flow"
 	"github.com/svm-cluster/svm/forwarder/guard"
 	"github.com/svm-cluster/svm/forwarder/pktio"
 )
@@ -30,7 +29,6 @@ func (c *Control) enact(p *plan) error {
 	leaving := c.active && !p.active
 	if leaving {
 		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, false)
-		time.Sleep(c.cfg.Linger)
 	} else if err := c.cfg.Guard.Apply(guarded); err != nil {
 		return errors.Join(err, c.cfg.Guard.Apply(c.guarded))
 	}
@@ -50,7 +48,7 @@ func (c *Control) enact(p *plan) error {
 	if leaving {
 		err = errors.Join(err, c.cfg.Guard.Apply(guarded)) // if it fails it is tried again soon: see reguard
 	} else {
-		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, p.active)
+		c.cfg.Neighbours.SetVIPs(vips, c.cfg.ClientMAC, p.active && !c.mute)
 	}
 	if c.cfg.OnVIPs != nil {
 		c.cfg.OnVIPs(vips)
@@ -77,16 +75,4 @@ func (c *Control) refresh() error {
 		return err
 	}
 	return c.commit(p)
-}
-
-// SetRole makes this director the active or the backup one. One whose Run has ended
-// has no role to give away any more, and can't take it.
-func (c *Control) SetRole(active bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.active == active || c.ended && !active {
-		return nil
-	}
-	c.learns, c.learnUntil = active && c.cfg.Learn > 0, c.cfg.Now()+flow.Tick(c.cfg.Learn/time.Millisecond)
-	return c.change(c.cluster, active)
 }

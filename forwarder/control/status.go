@@ -21,6 +21,7 @@ type WorkerView struct {
 	Receiver interface{ Stats() pktio.RxStats }
 	Servers  interface{ Stats() pktio.TxStats }
 	Clients  interface{ Stats() pktio.TxStats }
+	Round    func() uint64 // see forwarder.Worker; nil: nobody waits for this worker
 }
 
 // Status gathers the director's state.

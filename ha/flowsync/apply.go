@@ -74,6 +74,9 @@ func (e *engine) learn(r *record, now flow.Tick) Reason {
 	for range 4 {
 		en, ok := t.Lookup(&k, h)
 		if ok && en.Meta.Backend() != name.ref {
+			if e.taking && r.state.Closing() && !en.Meta.State().Closing() {
+				return Accepted // our own worker has a new connection under the old key
+			}
 			t.Remove(en, l)
 			ok = false
 		}
@@ -115,7 +118,7 @@ func (r *record) key(name *heard) (frame.Key, bool) {
 
 func (e *engine) passBegins(s *session) {
 	m := &e.mirror
-	if e.active {
+	if e.active || e.taking {
 		return
 	}
 	if m.item.flags&passAudit == 0 {

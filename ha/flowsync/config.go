@@ -44,6 +44,10 @@ type Config struct {
 	// has probably ended. Anyone who can forge ICMP can say so: take it for a hint.
 	// It must neither block nor call back into Sync. nil: nobody is told.
 	OnGone func()
+	// OnTaken is called when Take has come to its end, and OnYield when the other
+	// director says that it answers for the VIPs no more: whoever takes over may
+	// announce them again. The rules of OnGone hold. nil: nobody is told.
+	OnTaken, OnYield func()
 
 	// Batch is how long a change may wait for others to share its datagram.
 	// Default 5 ms.

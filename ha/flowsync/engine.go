@@ -18,6 +18,11 @@ type engine struct {
 	checked  flow.Tick
 	ticked   flow.Tick
 
+	taking   bool // about to be active: see handover.go
+	takenAt  flow.Tick
+	refused  bool // the peer's host says that nobody listens there any more
+	yielding bool // about to be a backup
+
 	active   bool
 	since    flow.Tick // when it became active
 	whole    bool      // active: what it doesn't have does not live
@@ -46,6 +51,7 @@ type session struct {
 
 	// Of the peer, as it says.
 	known, peerActive, peerSynced bool
+	peerTaking, peerYielding      bool
 	peerWant                      uint32
 
 	want   uint32 // passes that we asked for
@@ -190,6 +196,8 @@ const (
 	statusActive  = 1 << iota
 	statusSynced  // it has the whole table of the active
 	statusLeaving // it ends the session
+	statusTaking
+	statusYielding
 
 	statusLen = 16
 )
@@ -204,6 +212,12 @@ func (e *engine) sayFlags(flags byte, now flow.Tick) {
 	}
 	if s.synced {
 		flags |= statusSynced
+	}
+	if e.taking {
+		flags |= statusTaking
+	}
+	if e.yielding {
+		flags |= statusYielding
 	}
 	b := e.status[:headerLen]
 	b = append(b, flags, 0, 0, 0)
@@ -252,6 +266,7 @@ func (e *engine) receiveStatus(s *session, d []byte, now flow.Tick) Reason {
 		e.totals.clashes++
 		e.cfg.Log.Warn("flowsync: both directors are active", "peer", e.cfg.Remote)
 	}
+	e.heardRole(s, p[0], now)
 	e.mend(end, now)
 	return Accepted
 }
@@ -303,6 +318,9 @@ func (e *engine) again(p *parcel, now flow.Tick) {
 func (e *engine) tick(now flow.Tick) {
 	e.stream.earn(age(e.ticked, now))
 	e.ticked = now
+	if e.taking && !e.learns(now) {
+		e.taken(now)
+	}
 	if e.active && !e.whole && age(e.since, now) >= ticks(e.cfg.Settle) {
 		e.whole = true
 	}
@@ -330,7 +348,7 @@ func (e *engine) tick(now flow.Tick) {
 	e.recheck(s, now)
 	e.probe(now)
 	e.pump(s, now)
-	if e.ack || age(s.spoke, now) >= silence/10 {
+	if e.ack || age(s.spoke, now) >= silence/10 || e.chatty(s) && age(s.spoke, now) >= chatGap {
 		e.say(now)
 	}
 }
@@ -368,7 +386,12 @@ const freshFor = 10_000
 
 // setActive changes the role.
 func (e *engine) setActive(on bool, now flow.Tick) {
+	was := e.taking
+	e.taking, e.yielding = false, false
 	if on == e.active {
+		if was && e.session != nil {
+			e.say(now)
+		}
 		return
 	}
 	e.active = on

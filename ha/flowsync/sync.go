@@ -49,6 +49,9 @@ func (s *Sync) transmit(d []byte) {
 // refused passes on that the peer's host refused a datagram of a session. Call it
 // under the lock.
 func (s *Sync) refused(err error) {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		s.e.refused = true
+	}
 	if e := s.e.session; e != nil && (e.peerActive || e.synced) && !s.e.active && s.cfg.OnGone != nil && errors.Is(err, syscall.ECONNREFUSED) {
 		s.cfg.OnGone()
 	}
@@ -174,7 +177,8 @@ func (s *Sync) tell() {
 }
 
 // SetActive tells the director's role. After SetActive(true) returns, Sync writes
-// nothing more into the table; after SetActive(false), it may.
+// nothing more into the table; after SetActive(false), it may. Take is the way to
+// the role that misses no word of a director that still has it.
 func (s *Sync) SetActive(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
