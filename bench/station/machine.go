@@ -89,10 +89,14 @@ func (m *Machine) Wipe(p Programs) error {
 	if err != nil {
 		return err
 	}
-	for name, target := range map[string]string{"svm-fwd": p.FWD, "svm-rs": p.RS, "svm-ems": p.EMS, "systemctl": exe} {
+	for name, target := range map[string]string{"svm-fwd": p.FWD, "svm-rs": p.RS, "svm-ems": p.EMS, "systemctl": exe, "web": exe} {
 		if err := os.Symlink(target, m.Path("/usr/local/bin/"+name)); err != nil {
 			return err
 		}
+	}
+	// No password fits; without a line sshd would take the account for locked.
+	if err := m.Write("/etc/shadow", "root:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n", 0o600); err != nil {
+		return err
 	}
 	if err := m.Write("/etc/ssh/sshd_config", sshdConfig, 0o644); err != nil {
 		return err
@@ -135,12 +139,13 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.init = m.Node.Command(ctx, exe)
+	on := context.WithoutCancel(ctx) // until Off
+	m.init = m.Node.Command(on, exe)
 	m.init.Env = append(environ(), envInit+"=1")
 	if err := m.init.Start(); err != nil {
 		return err
 	}
-	m.sshd = m.Command(ctx, "/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config")
+	m.sshd = m.Command(on, "/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config")
 	if err := m.sshd.Start(); err != nil {
 		return err
 	}

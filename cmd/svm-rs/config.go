@@ -3,8 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
+	"slices"
 
+	"github.com/svm-cluster/svm/ems/cluster"
 	"github.com/svm-cluster/svm/realserver"
 	"github.com/urfave/cli/v2"
 )
@@ -36,10 +40,38 @@ func wanted(c *cli.Context) (target, error) {
 			return target{}, errors.New("--node is for --config")
 		}
 		return fromFlags(vips, c.String("device"))
+	case c.String("also") != "" && file == "":
+		return target{}, errors.New("--also is for --config")
 	case file == "":
 		return target{}, errors.New("say what to serve: --config FILE, or --vip ADDRESS --device DEVICE")
 	}
-	return fromFile(file, c.String("node"))
+	t, err := fromFile(file, c.String("node"))
+	if err != nil || c.String("also") == "" {
+		return t, err
+	}
+	return t, t.also(c.String("also"))
+}
+
+// also adds the VIPs of another cluster file. One that isn't there, or doesn't have
+// this server, has none: the device and all else are the first file's.
+func (t *target) also(file string) error {
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	cl, err := cluster.Load(file)
+	if err != nil {
+		return err
+	}
+	other, err := fromCluster(cl, []string{t.node})
+	if err != nil {
+		return nil
+	}
+	for _, a := range other.VIPs {
+		if !slices.Contains(t.VIPs, a) {
+			t.VIPs = append(t.VIPs, a)
+		}
+	}
+	return nil
 }
 
 func fromFlags(vips []string, device string) (target, error) {

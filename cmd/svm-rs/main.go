@@ -60,6 +60,7 @@ func app(stdout, stderr io.Writer) *cli.App {
 				Name: "check", Usage: "say what is wrong and the command that mends it; exit 1 if something is",
 				Flags: append(flags(), &cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print one JSON object"}), Action: check,
 			},
+			enrollCommand(),
 			{
 				Name: "undo", Usage: "bring the host back to what it was before the first apply",
 				Description: "What to undo is in the state file: --config, --node, --vip and --device are\naccepted and not looked at.",
@@ -76,6 +77,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "cluster `FILE`, such as /etc/svm/cluster.yaml"},
 		&cli.StringFlag{Name: "node", Usage: "`NAME` of this server in the cluster file (default: the host name)"},
 		&cli.StringSliceFlag{Name: "vip", Usage: "virtual `ADDRESS` without prefix length, instead of a cluster file; may be repeated"},
+		&cli.StringFlag{Name: "also", Usage: "another cluster `FILE` whose VIPs are kept, too, if it is there: between two configurations both count"},
 		&cli.StringFlag{Name: "device", Aliases: []string{"dev"}, Usage: "network `DEVICE` that faces the directors; with --vip"},
 		&cli.StringFlag{Name: "state", Value: realserver.DefaultFile, Usage: "`FILE` that records what the host was like before"},
 	}

@@ -1,0 +1,103 @@
+package station
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/svm-cluster/svm/bench/farm"
+	"github.com/svm-cluster/svm/bench/netlab"
+)
+
+func TestMain(m *testing.M) {
+	if Reborn() {
+		return
+	}
+	if asked, err := farm.Serve(); asked {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "web server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	netlab.Main(m)
+	if built.dir != "" {
+		_ = os.RemoveAll(built.dir)
+	}
+}
+
+// built are the programs under test, made by whichever test comes first.
+var built struct {
+	once sync.Once
+	dir  string
+	Programs
+	err error
+}
+
+func programs(t testing.TB) Programs {
+	t.Helper()
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "svm-station-"); built.err != nil {
+			return
+		}
+		ctx := context.Background()
+		if built.Programs.Programs, built.err = farm.FindPrograms(ctx, built.dir); built.err != nil {
+			return
+		}
+		built.EMS = filepath.Join(built.dir, "svm-ems")
+		built.err = os.WriteFile(built.EMS, nil, 0o755)
+	})
+	require(t, built.err)
+	return built.Programs
+}
+
+// require skips the test for want of something that the machine lacks. With
+// SVM_REQUIRE=1 that is a failure.
+func require(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("SVM_REQUIRE") == "1":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
+
+// tools skips the test where the machine lacks a program.
+func tools(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		_, err := exec.LookPath(name)
+		require(t, err)
+	}
+}
+
+// newFarm builds the farm with so many real servers, all machines booted and bare.
+func newFarm(t *testing.T, servers int) *Farm {
+	t.Helper()
+	tools(t, "/usr/sbin/sshd", "ssh-keygen")
+	p := programs(t)
+	f := &Farm{Programs: p, Farm: &farm.Farm{
+		Lab: netlab.New(t), Topology: farm.Topologies()[0], Families: []farm.Family{4}, Dir: t.TempDir(), Programs: p.Programs, Elect: true,
+	}}
+	f.Build(servers)
+	if err := f.Furnish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, m := range append(f.Machines(), f.EMS) {
+				t.Logf("--- %s\n%s", m.Name(), m.Log())
+			}
+		}
+		if err := f.Off(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
