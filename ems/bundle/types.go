@@ -23,7 +23,8 @@ type Meta struct {
 	Time   time.Time `json:"time"` // UTC, whole seconds
 }
 
-// Bundle is one whole generation. Everything in it but the secrets is public.
+// Bundle is one whole generation, as Open returns it: complete and proved. Everything
+// in it but the secrets is public. It is immutable; many goroutines may use it.
 type Bundle struct {
 	Format int `json:"format"` // 1
 	render.Stamp
@@ -32,6 +33,8 @@ type Bundle struct {
 	Roster   render.Roster `json:"roster"`
 	Machines []Signed      `json:"machines"` // sorted by node
 	Secrets  []Sealed      `json:"secrets"`  // sorted by node
+
+	rendered *render.Renderer // of Input
 }
 
 // Signed is one machine's manifest with the station's signature.
