@@ -107,6 +107,9 @@ func app(stdout, stderr io.Writer, etc string) *cli.App {
 			restoreCommand(),
 			importCommand(),
 			reloadCommand(),
+			enrollCommand(),
+			receiveCommand(),
+			firstbootCommand(),
 		},
 	}
 }

@@ -3,6 +3,7 @@ package push
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,4 +48,18 @@ func Handed(r io.Reader) (command string, rest io.Reader, err error) {
 		return "", nil, errors.New("receiver: the session does not begin with a command")
 	}
 	return strings.TrimSuffix(string(line), "\n"), b, nil
+}
+
+// ReadAnswer reads what a receiver said, up to its Answer; events are passed over.
+func ReadAnswer(r io.Reader) (Answer, error) {
+	dec := json.NewDecoder(r)
+	for {
+		var m message
+		if err := dec.Decode(&m); err != nil {
+			return Answer{}, fmt.Errorf("the receiver's answer: %w", err)
+		}
+		if m.OK != nil {
+			return Answer{OK: *m.OK, Error: m.Error, Cause: m.Cause, Report: m.Report, Relayed: m.Relayed}, nil
+		}
+	}
 }

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/svm-cluster/svm/ems/push"
+	"github.com/svm-cluster/svm/forwarder/control"
+)
+
+// healthWithin bounds how long the daemon is asked.
+const healthWithin = 5 * time.Second
+
+// health tells the station how the daemon at the socket does.
+func health(socket string) func(context.Context) *push.Health {
+	return func(ctx context.Context) *push.Health {
+		ctx, cancel := context.WithTimeout(ctx, healthWithin)
+		defer cancel()
+		s, err := control.NewClient(socket).Status(ctx)
+		if err != nil {
+			return &push.Health{Problems: []string{"svm-fwd gives no answer: " + err.Error()}}
+		}
+		return summary(&s)
+	}
+}
+
+// summary is what of a director's status the station looks at.
+func summary(s *control.Status) *push.Health {
+	h := &push.Health{Role: s.Role, Digest: s.Digest}
+	if s.Rejected != "" {
+		h.Problems = append(h.Problems, "the cluster file is refused: "+s.Rejected)
+	}
+	for _, c := range s.Conflicts {
+		h.Problems = append(h.Problems, fmt.Sprintf("%s at %s answers for the VIP %s", c.MAC, c.Device, c.VIP))
+	}
+	for _, v := range s.Services {
+		svc := push.Service{Name: v.Name}
+		for _, b := range v.Servers {
+			svc.Backends = append(svc.Backends, push.Backend{
+				Name: b.Name, Weight: b.Weight, Up: b.State == "ready", Reason: b.Why, Connections: int(b.Active + b.Inactive),
+			})
+		}
+		h.Services = append(h.Services, svc)
+	}
+	return h
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/svm-cluster/svm/ems/enroll"
+	"github.com/svm-cluster/svm/ems/machine"
+	"github.com/svm-cluster/svm/ems/push"
+	"github.com/svm-cluster/svm/ems/render"
+	"github.com/urfave/cli/v2"
+)
+
+// receiverSocket is where svm-receiver.socket listens.
+const receiverSocket = "/run/svm-receiver.sock"
+
+func receiveCommand() *cli.Command {
+	return &cli.Command{
+		Name: "receive", Usage: "take a configuration from the station; sshd starts it (restrict,command=)",
+		Description: "Hands the session to svm-receiver.socket, whose unit runs receive --direct: the\n" +
+			"command is SSH_ORIGINAL_COMMAND, or the first line of standard input.",
+		Flags: []cli.Flag{
+			nodeFlag(), storeFlag(),
+			&cli.BoolFlag{Name: "direct", Usage: "do the work in this process"},
+			&cli.BoolFlag{Name: "recover", Usage: "only end what a crash interrupted"},
+		},
+		Action: func(c *cli.Context) error {
+			if _, err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			command, given := os.LookupEnv("SSH_ORIGINAL_COMMAND")
+			log := slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
+			switch {
+			case c.Bool("recover"):
+				s, err := configStore(c, log)
+				if err != nil {
+					return err
+				}
+				return s.Recover(c.Context)
+			case !c.Bool("direct") && !given:
+				return errors.New("receive is started by sshd, which says what is wanted: ssh director hello")
+			case !c.Bool("direct"):
+				return push.Bridge(c.Context, receiverSocket, command, os.Stdin, c.App.Writer)
+			}
+			r, err := receiver(c, log)
+			if err != nil {
+				return err
+			}
+			if given {
+				return r.Serve(c.Context, command, os.Stdin, c.App.Writer)
+			}
+			command, in, err := push.Handed(os.Stdin)
+			if err != nil {
+				return err
+			}
+			return r.Serve(c.Context, command, in, c.App.Writer)
+		},
+	}
+}
+
+func storeFlag() cli.Flag {
+	return &cli.StringFlag{Name: "store", Value: machine.DefaultDir, Usage: "`DIR` where this machine keeps its configurations"}
+}
+
+// configStore is this director's configuration store.
+func configStore(c *cli.Context, log *slog.Logger) (*machine.Store, error) {
+	return machine.Open(machine.Config{
+		Root: "/", Dir: c.String("store"), Log: log,
+		Activator: &machine.SystemdActivator{
+			Root: "/", Log: log,
+			Validate: func(file string) []string {
+				return []string{"/usr/local/bin/svm-fwd", "check", file}
+			},
+		},
+	})
+}
+
+// receiver is this director's end of a push.
+func receiver(c *cli.Context, log *slog.Logger) (*push.Receiver, error) {
+	name, err := nodeName(c)
+	if err != nil {
+		return nil, err
+	}
+	pin, err := stationKey()
+	if err != nil {
+		return nil, err
+	}
+	identity, err := os.ReadFile(enroll.IdentityFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	store, err := configStore(c, log)
+	if err != nil {
+		return nil, err
+	}
+	return &push.Receiver{
+		Store: store, Kind: render.Director, Node: name, Pin: pin, Identity: identity,
+		Incoming: filepath.Join(c.String("store"), "incoming"),
+		Health:   health(socketPath(c)),
+		Relay: &push.Relays{
+			SSH:     push.SSH{Timeout: 10 * time.Second},
+			KeyFile: render.RelayKeyFile,
+		},
+		Version: version(), Log: log,
+	}, nil
+}
+
+// stationKey is the key that this machine was enrolled with.
+func stationKey() (string, error) {
+	b, err := os.ReadFile(enroll.PinFile)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("this machine trusts no station yet (%s): svm-fwd enroll TOKEN, with what svm-ems token prints", enroll.PinFile)
+	}
+	return strings.TrimSpace(string(b)), err
+}
