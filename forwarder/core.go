@@ -41,38 +41,31 @@ func (c *Core) Process(rx, servers, clients *pktio.Batch, s *Snapshot, now flow.
 	c.snap, c.now = s, now
 	servers.N, clients.N = 0, 0
 	// Passes, so that the table's lines are fetched side by side: first those of its
-	// directory, then those of the entries.
+	// directory, then those of the entries. Each is a short loop that calls as little
+	// as it can.
 	for i := range rx.N {
 		f := &rx.Frames[i]
-		p := &c.packets[i]
-		fault := frame.Parse(f.Eth(), p)
+		fault := frame.Parse(f.Eth(), &c.packets[i])
 		if f.Tagged && f.TCI&0xfff != 0 {
 			fault = frame.FaultVLAN
 		}
 		c.reasons[i] = Reason(fault)
-		// Of a frame with a fault this is the hash of anything, and does no harm.
-		c.hashes[i] = c.table.Hash(&p.Key)
 	}
 	n := rx.N
+	// Of a frame with a fault this is the hash of anything, and does no harm.
+	c.table.Hashes(c.packets[:n], c.hashes[:n])
 	c.sink += c.table.Guess(c.hashes[:n], c.slots[:n])
-	c.table.Peek(c.packets[:n], c.slots[:n], c.seen[:n])
+	c.table.Peek(c.packets[:n], c.slots[:n], c.seen[:n]) // unchanged asks Still, packet by packet
 	c.finish(rx, servers, clients)
 }
 
 // finish decides and rewrites. Frames that follow one another to the servers, as
 // nearly all do, move there together.
 func (c *Core) finish(rx, servers, clients *pktio.Batch) {
-	known, moved := uint64(0), 0
-	for i := range rx.Frames[:rx.N] {
+	moved := 0
+	for i := c.unchanged(rx, 0); i < rx.N; i = c.unchanged(rx, i+1) {
 		f := &rx.Frames[i]
 		p := &c.packets[i]
-		if b := c.unchanged(i); b != nil {
-			frame.Rewrite(f.Eth(), &b.Addresses)
-			c.books.carry(b, p.Bytes())
-			c.reasons[i] = Known
-			known++
-			continue
-		}
 		reason := c.reasons[i]
 		if reason == Reason(frame.OK) {
 			var b *Backend
@@ -95,29 +88,45 @@ func (c *Core) finish(rx, servers, clients *pktio.Batch) {
 		}
 	}
 	servers.N += copy(servers.Frames[servers.N:], rx.Frames[moved:rx.N])
-	c.books.reasons[Known] += known
 }
 
-// unchanged finds the backend of a segment of which nothing changes anything, as
-// nearly all are: decide in a tenth of the instructions. Nil leaves it to decide.
-func (c *Core) unchanged(i int) *Backend {
-	p, m := &c.packets[i], c.seen[i].Meta
-	if c.reasons[i] != Reason(frame.OK) || p.Kind != frame.Segment || p.First || p.Flags&(frame.SYN|frame.FIN|frame.RST) != 0 {
-		return nil
-	}
-	if m.State() != flow.Established || !c.table.Still(c.slots[i], m) {
-		return nil
+// unchanged does with the segments from i on what decide would do with them, as
+// long as nothing changes anything of their connections, as hardly any does. It
+// returns the first one that is left to decide, rx.N if none is. It calls nothing,
+// so that the loop's values stay in registers.
+func (c *Core) unchanged(rx *pktio.Batch, i int) int {
+	if !c.snap.Active {
+		return i
 	}
 	t := &c.snap.Timeouts
-	left := c.now.Until(c.seen[i].Deadline)
-	if left < int32(t.idle[flow.Established]) || left > int32(t.lease[flow.Established]) {
-		return nil
+	idle := t.idle[flow.Established]
+	slack := t.lease[flow.Established] - idle
+	backends, traffic := c.snap.Backends, c.books.traffic
+	now, begin := c.now, i
+	for ; i < rx.N; i++ {
+		p, seen := &c.packets[i], &c.seen[i]
+		if c.reasons[i] != Reason(frame.OK) || p.Kind != frame.Segment || p.First || p.Flags&(frame.SYN|frame.FIN|frame.RST) != 0 {
+			break
+		}
+		m := seen.Meta
+		if m.State() != flow.Established || uint32(now.Until(seen.Deadline))-idle > slack || !c.table.Still(c.slots[i], m) {
+			break
+		}
+		at := RefIndex(m.Backend())
+		if at >= len(backends) || at >= len(traffic) {
+			break
+		}
+		b, line := backends[at], &traffic[at]
+		if b == nil || b.Ref != m.Backend() || b.Cut || !b.Resolved || line.backend != b {
+			break
+		}
+		frame.Rewrite(rx.Frames[i].Eth(), &b.Addresses)
+		line.packets++
+		line.bytes += uint64(p.Bytes())
+		c.reasons[i] = Known
 	}
-	b := c.snap.Backend(m.Backend())
-	if b == nil || b.Cut || !b.Resolved || !c.snap.Active {
-		return nil
-	}
-	return b
+	c.books.reasons[Known] += uint64(i - begin)
+	return i
 }
 
 // decide finds the backend of a packet. The backend is nil unless the packet is

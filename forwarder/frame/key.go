@@ -129,11 +129,27 @@ type Seed [6]uint64
 
 // Hash spreads a key over 64 bits by multiply-and-fold. It is not for values that
 // two machines must agree on.
-func (k *Key) Hash(s *Seed) uint64 {
-	h := fold(k.SrcHi^s[0], k.SrcLo^s[1]) ^ bits.RotateLeft64(fold(k.DstHi^s[2], k.DstLo^s[3]), 29)
-	// The port stands in the top bits and one fold alone brings it to the top bits
-	// only, for some seeds; the second one spreads it over all 64.
-	return fold(fold(h^s[4], k.Tail^s[5]), 0x9e3779b97f4a7c15)
+func (k *Key) Hash(s *Seed) uint64 { return spread(addresses(k, s), k.Tail, s) }
+
+// Hashes fills in the hash of each packet's key, several at a time under way. to
+// is as long as packets.
+func Hashes(packets []Packet, s *Seed, to []uint64) {
+	to = to[:len(packets)]
+	for i := range packets {
+		k := &packets[i].Key
+		to[i] = spread(addresses(k, s), k.Tail, s)
+	}
+}
+
+func addresses(k *Key, s *Seed) uint64 {
+	return fold(k.SrcHi^s[0], k.SrcLo^s[1]) ^ bits.RotateLeft64(fold(k.DstHi^s[2], k.DstLo^s[3]), 29)
+}
+
+// spread adds the last word. The port stands in its top bits and one fold alone
+// brings it to the top bits only, for some seeds; the second one spreads it over
+// all 64.
+func spread(h, tail uint64, s *Seed) uint64 {
+	return fold(fold(h^s[4], tail^s[5]), 0x9e3779b97f4a7c15)
 }
 
 func fold(a, b uint64) uint64 {

@@ -79,6 +79,24 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
+func TestHashesAreHash(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 10))
+	packets, hashes := make([]Packet, 100), make([]uint64, 100)
+	var seed Seed
+	for i := range seed {
+		seed[i] = rng.Uint64()
+	}
+	for i := range packets {
+		packets[i].Key = Key{rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64()}
+	}
+	Hashes(packets, &seed, hashes)
+	for i := range packets {
+		if want := packets[i].Key.Hash(&seed); hashes[i] != want {
+			t.Errorf("packet %d has %#x, alone %#x", i, hashes[i], want)
+		}
+	}
+}
+
 // The hash must spread what real traffic is made of: neighbouring addresses and
 // ports. Buckets are counted as the table does it, and by the tag's bits; a
 // chi-square sum more than 6 standard deviations off is a failure.
