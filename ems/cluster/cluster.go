@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // MaxSize is the largest file that is read, in bytes.
@@ -57,7 +59,7 @@ func Parse(name string, data []byte) (*Cluster, error) {
 // leaves out. It has no name and no machine, so YAML of it alone doesn't parse.
 func Default() *Cluster {
 	c := new(Cluster)
-	schema().defaults(newReader(""), place{}, c)
+	schema().defaults(newReader(""), place{node: &yaml.Node{}}, c) // what is missing is the caller's to add
 	return c
 }
 

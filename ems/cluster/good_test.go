@@ -47,6 +47,16 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// TestDefault is that of a file, but for what a file must say.
+func TestDefault(t *testing.T) {
+	want := mustParse(t, base)
+	got := Default()
+	got.Name, got.Directors, got.RealServers, got.Services = want.Name, want.Directors, want.RealServers, want.Services
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got, want)
+	}
+}
+
 // TestAccepted has one line for each thing that is legal and looks as if it
 // might not be, with what it means.
 func TestAccepted(t *testing.T) {
