@@ -125,7 +125,7 @@ func (m *Machine) identity() (recipient string, err error) {
 
 // units puts down those that aren't there; a configuration's own are links by then.
 func (m *Machine) units() error {
-	for _, f := range render.BaseUnits(m.Kind, m.User) {
+	for _, f := range render.BaseUnits(m.Kind, m.User, m.Name) {
 		if _, err := os.Lstat(m.path(f.Path)); err == nil {
 			continue
 		}

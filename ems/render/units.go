@@ -19,8 +19,9 @@ const binDir = "/usr/local/bin/"
 
 // BaseUnits are the units that a machine of the kind needs before its first
 // configuration. They are without a stamp. user is whom deliveries log in as,
-// delivery.ssh_user of the cluster file; empty: its default.
-func BaseUnits(k Kind, user string) []File {
+// delivery.ssh_user of the cluster file; empty: its default. node is the machine's
+// name in the cluster file; empty: the programs go by the host name.
+func BaseUnits(k Kind, user, node string) []File {
 	names := []string{"svm-receiver.socket", "svm-receiver@.service"}
 	switch k {
 	case Director:
@@ -32,14 +33,14 @@ func BaseUnits(k Kind, user string) []File {
 	}
 	var all []File
 	for _, name := range names {
-		all = append(all, File{Path: unitDir + name, Mode: 0o644, Data: []byte(unit(name, k, user, ""))})
+		all = append(all, File{Path: unitDir + name, Mode: 0o644, Data: []byte(unit(name, k, user, node))})
 	}
 	return all
 }
 
 // unit is one of the embedded units, made fit for a machine: deliveries come from
 // user, the receiver is that of the machine's program, and where node is given the
-// daemons are told it instead of going by the host name.
+// programs are told it instead of going by the host name.
 func unit(name string, k Kind, user, node string) string {
 	data, err := units.ReadFile("units/" + name)
 	if err != nil { // the names are constants: not reached
@@ -53,9 +54,17 @@ func unit(name string, k Kind, user, node string) string {
 		text = strings.Replace(text, "\nSocketUser=svm-push\n", "\nSocketUser="+user+"\n", 1)
 	}
 	if node != "" {
-		for _, command := range []string{"svm-fwd run --config " + ClusterFile, "svm-rs apply --config " + ClusterFile} {
+		for _, command := range named() {
 			text = strings.ReplaceAll(text, binDir+command+"\n", binDir+command+" --node "+node+"\n")
 		}
 	}
 	return text
+}
+
+// named are the commands of the units that ask which machine this is.
+func named() []string {
+	return []string{
+		"svm-fwd run --config " + ClusterFile, "svm-fwd receive --direct", "svm-fwd provision", "svm-fwd firstboot",
+		"svm-rs apply --config " + ClusterFile, "svm-rs receive --direct", "svm-rs agent",
+	}
 }

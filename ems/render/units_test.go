@@ -23,16 +23,16 @@ func TestUnitsOfMachines(t *testing.T) {
 	}{
 		{eds1, "svm-fwd.service", "ExecStart=/usr/local/bin/svm-fwd run --config /etc/svm/cluster.yaml --node eds1", true},
 		{eds1, "svm-fwd.service", "ExecStartPre=/usr/local/bin/svm-fwd check /etc/svm/cluster.yaml", true},
-		{eds1, "svm-provision.service", "ExecStart=/usr/local/bin/svm-fwd provision", true},
+		{eds1, "svm-provision.service", "ExecStart=/usr/local/bin/svm-fwd provision --node eds1", true},
 		{eds1, "svm-receiver@.service", "ExecStopPost=/usr/local/bin/svm-fwd receive --recover", true},
 		{eds1, "svm-receiver.socket", "SocketUser=deploy", true},
 		{eds1, "svm-receiver.socket", "SocketUser=svm-push", false},
 		{eps1, "svm-receiver.socket", "SocketUser=deploy", true},
-		{eps1, "svm-receiver@.service", "ExecStart=/usr/local/bin/svm-rs receive --direct", true},
+		{eps1, "svm-receiver@.service", "ExecStart=/usr/local/bin/svm-rs receive --direct --node eps1", true},
 		{eps1, "svm-receiver@.service", "ExecStopPost=/usr/local/bin/svm-rs receive --recover", true},
 		{eps1, "svm-rs.service", "ExecStart=/usr/local/bin/svm-rs apply --config /etc/svm/cluster.yaml --node eps1", true},
 		{eps1, "svm-rs.service", "ExecReload=/usr/local/bin/svm-rs apply --config /etc/svm/cluster.yaml --node eps1", true},
-		{eps1, "svm-agent.service", "ExecStart=/usr/local/bin/svm-rs agent", true},
+		{eps1, "svm-agent.service", "ExecStart=/usr/local/bin/svm-rs agent --node eps1", true},
 	} {
 		lines := strings.Split(c.in.file(t, unitDir+c.unit), "\n")
 		if slices.Contains(lines, c.line) != c.there {
@@ -53,10 +53,13 @@ func TestBaseUnits(t *testing.T) {
 		"station":  "",
 	} {
 		var got []string
-		for _, f := range BaseUnits(kind, "deploy") {
+		for _, f := range BaseUnits(kind, "deploy", "m1") {
 			got = append(got, filepath.Base(f.Path))
 			if why := pathProblem(f.Path); why != "" || f.Mode != 0o644 || f.Secret {
 				t.Errorf("%s: %s %#o", f.Path, why, f.Mode)
+			}
+			if !strings.HasSuffix(f.Path, ".socket") && !strings.Contains(string(f.Data), " --node m1\n") {
+				t.Errorf("%s goes by the host name:\n%s", f.Path, f.Data)
 			}
 			if strings.HasSuffix(f.Path, ".socket") && !strings.Contains(string(f.Data), "\nSocketUser=deploy\n") {
 				t.Errorf("the socket is another's:\n%s", f.Data)
@@ -66,7 +69,7 @@ func TestBaseUnits(t *testing.T) {
 			t.Errorf("%s: %v, want %s", kind, got, want)
 		}
 	}
-	for _, f := range BaseUnits(Director, "") {
+	for _, f := range BaseUnits(Director, "", "") {
 		if strings.HasSuffix(f.Path, ".socket") && (!strings.Contains(string(f.Data), "\nSocketUser=svm-push\n") || !strings.Contains(string(f.Data), "\nListenStream="+ReceiverSocket+"\n")) {
 			t.Errorf("the socket without a user:\n%s", f.Data)
 		}
@@ -86,7 +89,7 @@ func TestSystemdTakesUnits(t *testing.T) {
 	all := everything(t, testInput())
 	for name, units := range map[string][]File{
 		"director": all[0].Files, "realserver": all[2].Files,
-		"bare director": BaseUnits(Director, ""), "bare real server": BaseUnits(RealServer, ""),
+		"bare director": BaseUnits(Director, "", ""), "bare real server": BaseUnits(RealServer, "", "eps1"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
