@@ -169,6 +169,9 @@ func (c *Core) known(p *frame.Packet, e flow.Entry) (*Backend, Reason) {
 	if p.Kind == frame.Error {
 		return resolved(b, Related)
 	}
+	if c.doubtful(p, state) {
+		return nil, Unlearned
+	}
 	if next != state {
 		if c.table.Update(&e, e.Meta.With(next), c) && next.Confirmed() && b.Service.Persistence != 0 {
 			c.keepTemplate(p, b)
@@ -194,6 +197,12 @@ func (c *Core) afresh(p *frame.Packet, b *Backend, s flow.State) bool {
 		return false
 	}
 	return s.Closing() || s == flow.SynRecv && !(b.Accepting && b.Resolved)
+}
+
+// doubtful tells whether, while the role moves, the other director may have seen
+// the SYN of a new connection under the key of this closing one.
+func (c *Core) doubtful(p *frame.Packet, s flow.State) bool {
+	return s.Closing() && p.Kind == frame.Segment && p.Flags&(frame.SYN|frame.RST) == 0 && c.snap.learns(c.now)
 }
 
 func resolved(b *Backend, r Reason) (*Backend, Reason) {

@@ -88,6 +88,9 @@ func (x *explainer) known(e flow.Entry) (*Backend, Reason) {
 		x.say("a connection is in the table (%v), but its server %s is cut off and loses its connections", state, b.Name)
 	case x.core.afresh(&x.packet, b, state):
 		x.say("a connection is in the table (%v to %s), but a SYN begins a new one under its key", state, b.Name)
+	case x.core.doubtful(&x.packet, state):
+		x.say("a connection is in the table (%v to %s), but the role is moving, and the other director may know a new one under its key", state, b.Name)
+		return nil, Unlearned
 	default:
 		x.Service = b.Service.Name
 		x.say("connection is in the table: %v to %s of service %s, expires in %v", state, b.Name, b.Service.Name, span(left))

@@ -20,11 +20,21 @@ func TestProcessLearning(t *testing.T) {
 		for _, flags := range []uint8{ack, ack | psh, fin | ack, frame.RST} {
 			r.expect("unlearned", f.tcp(2, 1, flags))
 		}
+		// A closing connection: the other one may have seen a SYN under its key.
+		r.snap.Learning = false
+		establish(f, 4, 1)(r)
+		closing := r.one(f.tcp(4, 1, fin|ack))
+		r.expect(closing, f.tcp(4, 1, ack))
+		r.snap.Learning = true
+		for _, flags := range []uint8{ack, ack | psh, fin | ack} {
+			r.expect("unlearned", f.tcp(4, 1, flags))
+		}
+		r.expect(closing, f.tcp(4, 1, frame.RST))
 		r.expect(known, f.tcp(1, 1, ack))
 		if got := r.one(f.tcp(3, 1, syn)); got == "unlearned" {
 			t.Errorf("%s: a new connection is %s", f.name, got)
 		}
-		if r.table.Len() != 2 {
+		if r.table.Len() != 3 {
 			t.Errorf("%s: %d entries", f.name, r.table.Len())
 		}
 		r.now += 100
