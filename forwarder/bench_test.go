@@ -33,9 +33,11 @@ import (
 // when a batch begins, fresh in the cache because the kernel has just written
 // them. The clock's own cost (about 1 ns a packet) is in all three.
 //
-// The goal is 1.5 times the floor plus 30 ns. What stands between: the directory's
-// line is a second access with a TLB miss of its own where the host does not back
-// the guest's huge pages, and one packet in forty guesses the wrong slot.
+// The goal is 1.5 times the floor plus 30 ns; ns-above-goal says by how much it is
+// missed, or reached if negative: -5.8 in the median of seven runs (45 ns a packet,
+// floor 13.8; docs/performance.md). Of what stands between floor and process the
+// directory's line is the largest part: a second access, with a TLB miss of its own
+// where the host does not back the guest's huge pages.
 
 const (
 	benchFlows = 1_000_000
