@@ -16,11 +16,13 @@ import (
 // Each step has a bound, so that a peer that died, or is of a release without
 // these flags, holds nothing up for long. In milliseconds.
 const (
-	learnQuiet = 100  // without a word of the giver: it has died
+	learnQuiet = 250  // without a word of the giver: it has died
+	learnGone  = 100  // the same when its host says that nobody listens there
 	learnMost  = 1000 // whatever the giver says
 	yieldQuiet = 30   // without a word of the giver, who answers at once
 	yieldMost  = 300
-	chatGap    = 5 // between statuses meanwhile
+	aliveGap   = 150 // a peer that lives says something every 100 ms at least
+	chatGap    = 5   // between statuses meanwhile
 )
 
 // take begins to take over from a peer that is active.
@@ -53,14 +55,21 @@ func (e *engine) quiet(now flow.Tick) int32 {
 // learns tells whether the giver's last word may still come.
 func (e *engine) learns(now flow.Tick) bool {
 	s := e.session
-	return e.taking && s != nil && s.peerActive && e.quiet(now) < learnQuiet && age(e.takenAt, now) < learnMost
+	if !e.taking || s == nil || !s.peerActive || age(e.takenAt, now) >= learnMost {
+		return false
+	}
+	quiet := int32(learnQuiet)
+	if e.refused {
+		quiet = learnGone
+	}
+	return e.quiet(now) < quiet
 }
 
 // unyielding tells whether the giver lives and may still answer for the VIPs.
 func (e *engine) unyielding(now flow.Tick) bool {
 	s := e.session
 	return e.learns(now) && !s.peerYielding && !e.refused &&
-		age(s.heard, now) < learnQuiet+yieldQuiet && e.quiet(now) < yieldQuiet && age(e.takenAt, now) < yieldMost
+		age(s.heard, now) < aliveGap && e.quiet(now) < yieldQuiet && age(e.takenAt, now) < yieldMost
 }
 
 // yield begins to give the role away.

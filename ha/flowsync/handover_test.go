@@ -134,7 +134,7 @@ func TestTakeFromTheDead(t *testing.T) {
 		"nobody":  {func(h *hands) { h.nodes[0].e = nil; h.run(1500) }, 0, 0},
 		"dead":    {func(h *hands) { h.nodes[0].e = nil; h.run(300) }, 0, learnQuiet + 5},
 		"dying":   {func(h *hands) { h.nodes[0].e = nil; h.run(5) }, yieldQuiet, learnQuiet + 5},
-		"refused": {func(h *hands) { h.nodes[0].e = nil; h.run(5) }, 0, learnQuiet + 5},
+		"refused": {func(h *hands) { h.nodes[0].e = nil; h.run(5) }, 0, learnGone + 5},
 		"deaf":    {func(h *hands) {}, yieldMost, learnMost + 5}, // it lives, but does not hear of the election
 	} {
 		h := newHands(t, 3)
