@@ -40,6 +40,7 @@ const (
 	Switching  Step = "switching"
 	Confirming Step = "confirming"
 	RollingBk  Step = "rolling back"
+	WentBack   Step = "rolled back"
 	Done       Step = "done"
 	Skipped    Step = "skipped"
 	Failed     Step = "failed"
@@ -58,6 +59,7 @@ type Event struct {
 type Answer struct {
 	OK     bool    `json:"ok"`
 	Error  string  `json:"error,omitempty"`
+	Cause  Cause   `json:"cause,omitempty"`
 	Report *Report `json:"report,omitempty"`
 	// Relayed are the real servers' answers, by node, of a relay.
 	Relayed map[string]Answer `json:"relayed,omitempty"`
@@ -95,5 +97,5 @@ type Backend struct {
 	Connections int    `json:"connections"`
 }
 
-// Kind of the machine that reports.
+// IsDirector tells whether the machine that reports is one.
 func (r *Report) IsDirector() bool { return r.Kind == render.Director }
