@@ -124,7 +124,9 @@ func verify(what string, message, sig []byte, pin minisign.PublicKey) (trusted s
 		return "", refuse(Damaged, what, sendAgain, "its signature has %d bytes, no minisign signature has more than %d", len(sig), maxSignature)
 	}
 	var s minisign.Signature
-	if err := s.UnmarshalText(sig); err != nil {
+	err = s.UnmarshalText(sig)
+	again, _ := s.MarshalText()
+	if err != nil || !bytes.Equal(again, sig) { // base64 has bits that mean nothing
 		return "", refuse(Damaged, what, sendAgain, "its signature isn't the text of a minisign signature")
 	}
 	if s.KeyID != pin.ID() {

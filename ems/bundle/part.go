@@ -68,7 +68,7 @@ func (b *Bundle) machine(node string, kind render.Kind) (*Signed, error) {
 		return nil, refuse(ForeignNode, "svm.json", "add it to the cluster file at the station", "cluster %s, generation %d, has no machine %q", b.Cluster, b.Generation, node)
 	}
 	if m, err := render.ParseManifest([]byte(s.Manifest)); err != nil || m.Kind != kind {
-		return nil, refuse(ForeignNode, "svm.json", "", "%s isn't a %s", node, kind)
+		return nil, refuse(ForeignNode, "svm.json", "look at its host name and at the cluster file", "%s isn't a %s", node, kind)
 	}
 	return s, nil
 }
@@ -76,7 +76,7 @@ func (b *Bundle) machine(node string, kind render.Kind) (*Signed, error) {
 // compare proves rendered files by the manifest that the station signed.
 func (b *Bundle) compare(cfg *render.Config, err error, s *Signed) (*render.Config, *Signed, error) {
 	if err != nil {
-		return nil, nil, refuse(Contradictory, "svm.json", "", "%s: %w", s.Node, err)
+		return nil, nil, refuse(Contradictory, "svm.json", sameVersion, "%s: %w", s.Node, err)
 	}
 	m, err := render.ParseManifest([]byte(s.Manifest))
 	if err == nil {
@@ -114,7 +114,7 @@ func OpenPart(raw []byte, pin, node string) (*render.Config, *Signed, error) {
 		return nil, nil, err
 	}
 	if m.Kind != render.RealServer {
-		return nil, nil, refuse(ForeignNode, what, "", "it is of a %s", m.Kind)
+		return nil, nil, refuse(ForeignNode, what, sendAgain, "it is of a %s", m.Kind)
 	}
 	if node != "" && m.Node != node {
 		return nil, nil, refuse(ForeignNode, what, "look which machine has this one's address or MAC in the cluster file", "it is for %s, this is %s", m.Node, node)
