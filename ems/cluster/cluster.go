@@ -78,6 +78,22 @@ func (c *Cluster) YAML() []byte {
 	return []byte(b.String())
 }
 
+// Text is like YAML, with each machine and each service on a line of its own: for
+// people, and for comparing two files line by line.
+func (c *Cluster) Text() []byte {
+	var b strings.Builder
+	for _, f := range schema() {
+		switch s := f.show(c); {
+		case s == "":
+		case f.each != nil && s != "[]":
+			fmt.Fprintf(&b, "%s:\n  - %s\n", f.key, strings.Join(f.each(c), "\n  - "))
+		default:
+			fmt.Fprintf(&b, "%s: %s\n", f.key, s)
+		}
+	}
+	return []byte(b.String())
+}
+
 // Digest is the SHA-256 of YAML in hex: the same for files that mean the same,
 // whatever their comments, order of keys and spelled-out defaults. The order of
 // lists counts, since schedulers go by it.

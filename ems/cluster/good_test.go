@@ -147,6 +147,19 @@ func roundTrip(t testing.TB, c *Cluster) {
 	if c.Digest() != again.Digest() {
 		t.Error("the digest changed")
 	}
+	if text := mustParse(t, string(c.Text())); !reflect.DeepEqual(c, text) {
+		t.Errorf("written line by line and read again:\n%+v\nbecame\n%+v\nthrough\n%s", c, text, c.Text())
+	}
+}
+
+func TestText(t *testing.T) {
+	const want = "cluster: shop\n" +
+		"directors:\n  - {name: eds1, client: {device: eth0, address: 10.0.1.2}, server: {device: eth1, address: 10.0.2.2}}\n" +
+		"realservers:\n  - {name: eps1, address: 10.0.2.11}\n  - {name: eps2, address: 10.0.2.12}\n" +
+		"services:\n  - {name: web, vip: 10.0.1.100, ports: [80], servers: [{name: eps1}, {name: eps2}]}\n"
+	if got := string(mustParse(t, base).Text()); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 }
 
 func TestNoServices(t *testing.T) {

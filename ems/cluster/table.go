@@ -29,6 +29,7 @@ type field[T any] struct {
 	read   func(r *reader, p place, dst *T) // the value is written in the file
 	absent func(r *reader, p place, dst *T) // the key is not there; p is the mapping's
 	show   func(src *T) string              // the value in YAML; "": it is the default
+	each   func(src *T) []string            // of a list of mappings: its elements in YAML
 }
 
 // kind is a type of value: how it is read, and how it is written again.
@@ -117,6 +118,14 @@ func optional[T, S any](key string, rows table[S], words string, at func(*T) *S,
 
 // list is a key that holds a list of mappings.
 func list[T, S any](key, want string, rows table[S], at func(*T) *[]S) field[T] {
+	each := func(src *T) []string {
+		all := *at(src)
+		parts := make([]string, len(all))
+		for i := range all {
+			parts[i] = rows.show(&all[i])
+		}
+		return parts
+	}
 	return field[T]{
 		row: row{key: key, want: want, desc: "[]", sub: rows.rows()},
 		read: func(r *reader, p place, dst *T) {
@@ -137,16 +146,12 @@ func list[T, S any](key, want string, rows table[S], at func(*T) *[]S) field[T] 
 		},
 		absent: func(*reader, place, *T) {},
 		show: func(src *T) string {
-			all := *at(src)
-			if len(all) == 0 {
+			if len(*at(src)) == 0 {
 				return ""
 			}
-			parts := make([]string, len(all))
-			for i := range all {
-				parts[i] = rows.show(&all[i])
-			}
-			return "[" + strings.Join(parts, ", ") + "]"
+			return flow(each(src))
 		},
+		each: each,
 	}
 }
 

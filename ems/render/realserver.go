@@ -16,7 +16,7 @@ func (r *Renderer) RealServer(node string) (*Config, error) {
 		return nil, fmt.Errorf("render: cluster %s has no real server %q", r.c.Name, node)
 	}
 	own := r.own(rs)
-	text := own.YAML()
+	text := own.Text()
 	// What is made and not written is read once before it is handed out.
 	got, err := cluster.Parse("cluster.yaml", text)
 	if err != nil {
