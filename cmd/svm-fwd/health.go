@@ -12,8 +12,8 @@ import (
 // healthWithin bounds how long the daemon is asked.
 const healthWithin = 5 * time.Second
 
-// health tells the station how the daemon at the socket does.
-func health(socket string) func(context.Context) *push.Health {
+// daemonHealth tells the station how the daemon at the socket does.
+func daemonHealth(socket string) func(context.Context) *push.Health {
 	return func(ctx context.Context) *push.Health {
 		ctx, cancel := context.WithTimeout(ctx, healthWithin)
 		defer cancel()
