@@ -174,7 +174,8 @@ func (p *Pulse) Stop() {
 // Gap is what a Pulse saw.
 type Gap struct {
 	Hole  time.Duration // the longest at a sink in which datagrams were lost
-	Late  time.Duration // the longest in which none was: the machine was busy
+	At    time.Time     // when it began
+	Late  time.Duration // the longest in which none was: the machine was busy, or they overtook each other
 	Lost  int           // datagrams
 	Sent  int
 	Moved int // changes of the server: 0, or the connection broke
@@ -195,26 +196,43 @@ func (p *Pulse) Since(from time.Time) (Gap, error) {
 	var worst Gap
 	for _, all := range p.arrivals {
 		var g Gap
+		arrived := make(map[uint64]bool, len(all))
+		for _, a := range all {
+			arrived[a.n] = true
+		}
+		// While a role moves both directors forward, and one may be slower.
+		lost := func(from, to uint64) (n int) {
+			for ; from < to; from++ {
+				if !arrived[from] {
+					n++
+				}
+			}
+			return n
+		}
 		for i := 1; i < len(all); i++ {
 			a, b := all[i-1], all[i]
 			if b.at.Before(from) {
 				continue
 			}
 			hole := b.at.Sub(a.at)
-			if b.n == a.n+1 {
+			missing := lost(a.n+1, b.n)
+			if missing == 0 {
 				g.Late = max(g.Late, hole-max(0, b.sent-a.sent-spacing)) // the sender may have been late
-			} else {
-				g.Hole = max(g.Hole, hole)
+			} else if hole > g.Hole {
+				g.Hole, g.At = hole, a.at
 			}
+			g.Lost += missing
 			if b.n > a.n {
-				g.Lost += int(b.n - a.n - 1)
 				g.Sent += int(b.n - a.n)
 			}
 			if a.server != b.server {
 				g.Moved++
 			}
 		}
-		worst = Gap{max(worst.Hole, g.Hole), max(worst.Late, g.Late), max(worst.Lost, g.Lost), max(worst.Sent, g.Sent), worst.Moved + g.Moved}
+		if g.Hole > worst.Hole {
+			worst.Hole, worst.At = g.Hole, g.At
+		}
+		worst = Gap{worst.Hole, worst.At, max(worst.Late, g.Late), max(worst.Lost, g.Lost), max(worst.Sent, g.Sent), worst.Moved + g.Moved}
 	}
 	return worst, err
 }

@@ -27,6 +27,7 @@ func TestHandover(t *testing.T) {
 			return gap{}
 		}
 		asked := r.keepAsking(8)
+		before := r.reasons()
 		at := time.Now()
 		do()
 		r.awaitRole(t, to, ha.Active)
@@ -38,6 +39,9 @@ func TestHandover(t *testing.T) {
 		errs = append(errs, failed...)
 		g := p.since(t, at)
 		errs = append(errs, within(t, what, g, goalPlanned)...)
+		if g.Lost > 0 || len(failed) > 0 {
+			t.Logf("the hole began %v after the order; frames by what became of them: %v", g.At.Sub(at), changed(before, r.reasons()))
+		}
 		errs = append(errs, l.Finish("after "+what)...)
 		return g
 	}
