@@ -3,7 +3,6 @@ package machine
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -110,16 +109,4 @@ func (x *session) restore(f takenFile) error {
 		return err
 	}
 	return x.host.replace(rel(f.Path), data, likeness(fi))
-}
-
-// tidyAdopted removes copies that a crash left half-written.
-func (x *session) tidyAdopted() error {
-	var errs []error
-	_ = fs.WalkDir(x.dir.root.FS(), adoptedDir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(name, ".svm-new") {
-			errs = append(errs, x.dir.drop(name))
-		}
-		return nil
-	})
-	return errors.Join(errs...)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strings"
 
 	"github.com/svm-cluster/svm/ems/render"
 )
@@ -189,50 +188,4 @@ func (s *Store) Repair(ctx context.Context) error {
 		return err
 	}
 	return x.retry(ctx)
-}
-
-// sweep removes generations that the record doesn't name, and what was half-written.
-// What it can't remove does no harm: it is tried again next time.
-func (x *session) sweep() {
-	named := map[string]bool{}
-	r := x.rec
-	for _, g := range []uint64{r.Current, r.Previous, r.Staged, r.Kept, r.Unsettled} {
-		named[genName(g)] = g != 0
-	}
-	if r.Pending != nil {
-		named[genName(r.Pending.From)], named[genName(r.Pending.To)] = true, true
-	}
-	if link, err := x.linked(); err == nil {
-		named[genName(link)] = true
-	} else {
-		return
-	}
-	d, err := x.dir.root.Open(generationsDir)
-	if err != nil {
-		return
-	}
-	names, _ := d.Readdirnames(-1)
-	d.Close()
-	for _, n := range names {
-		n = filepath.Join(generationsDir, n)
-		if named[n] {
-			continue
-		}
-		if err := x.dir.dropTree(n); err != nil {
-			x.cfg.Log.Warn("an old generation could not be removed", "error", err)
-		}
-	}
-	d, err = x.dir.root.Open(".")
-	if err != nil {
-		return
-	}
-	names, _ = d.Readdirnames(-1)
-	d.Close()
-	for _, n := range names {
-		if strings.HasSuffix(n, ".svm-new") {
-			if err := x.dir.drop(n); err != nil {
-				x.cfg.Log.Warn("a half-written file could not be removed", "error", err)
-			}
-		}
-	}
 }

@@ -245,17 +245,3 @@ func (x *session) giveBack(t taken) error {
 	}
 	return errors.Join(errs...)
 }
-
-// tidy removes what a crash left half-written beside the real paths of m.
-func (x *session) tidy(m *render.Manifest) error {
-	if m == nil {
-		return nil
-	}
-	var errs []error
-	for _, e := range m.Files {
-		if _, err := x.host.root.Lstat(temp(rel(e.Path))); err == nil {
-			errs = append(errs, x.host.drop(temp(rel(e.Path))))
-		}
-	}
-	return errors.Join(errs...)
-}

@@ -22,7 +22,7 @@ type record struct {
 	Previous  uint64    `json:"previous,omitempty"`  // what Rollback returns to, while Switched; 0: bare
 	Staged    uint64    `json:"staged,omitempty"`    // complete and checked
 	Kept      uint64    `json:"kept,omitempty"`      // the last one that was confirmed before Current
-	Applied   uint64    `json:"applied,omitempty"`   // what the Activator was successful with last
+	Applied   uint64    `json:"applied,omitempty"`   // what the Activator was asked for last; not Current: it failed
 	Unsettled uint64    `json:"unsettled,omitempty"` // what Settle must still take away
 	Switched  bool      `json:"switched,omitempty"`  // Current isn't confirmed
 	Since     time.Time `json:"since"`

@@ -59,7 +59,7 @@ func (x *session) carryOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(x.tidy(from), x.tidy(to), x.tidyAdopted()); err != nil {
+	if err := errors.Join(x.tidy(from), x.tidy(to)); err != nil {
 		return err
 	}
 	switch p.What {

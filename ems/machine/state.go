@@ -27,8 +27,8 @@ type State struct {
 	Current  *render.Stamp `json:"current,omitempty"`
 	Previous *render.Stamp `json:"previous,omitempty"` // while Switched
 	Staged   *render.Stamp `json:"staged,omitempty"`   // may be set while Switched, too
-	// Applied is what was activated last; other than Current only between a switch and
-	// its activation, or when that was interrupted or failed on the way back.
+	// Applied is what daemons were told to obey last; other than Current only when the
+	// activation failed on the way back, or was interrupted.
 	Applied   *render.Stamp `json:"applied,omitempty"`
 	Confirmed uint64        `json:"confirmed"`           // the highest generation that was confirmed; older ones are refused
 	Unsettled bool          `json:"unsettled,omitempty"` // Settle failed after a confirmation; it is tried again

@@ -89,12 +89,16 @@ func (x *session) forthFromSwap(ctx context.Context, old, now *render.Manifest) 
 	if err := x.install(now); err != nil {
 		return x.undo(ctx, err)
 	}
+	// Daemons may know of it now: who goes back activates the old one again.
+	if err := x.change(func(r *record) { r.Applied = now.Generation }); err != nil {
+		return x.undo(ctx, err)
+	}
 	if err := x.cfg.Activator.Activate(ctx, old, now); err != nil {
 		return x.undo(ctx, fmt.Errorf("generation %d can't be activated: %w", now.Generation, err))
 	}
 	err := x.change(func(r *record) {
 		r.Previous, r.Taken = r.Pending.From, r.Pending.Taken
-		r.Current, r.Applied, r.Switched, r.Staged = now.Generation, now.Generation, true, 0
+		r.Current, r.Switched, r.Staged = now.Generation, true, 0
 		r.Since, r.Pending = time.Now().UTC(), nil
 	})
 	if err != nil {
@@ -114,12 +118,8 @@ func (x *session) undo(ctx context.Context, why error) error {
 	// Best effort: if the record can't be written (a full disk), undoing still can be.
 	p := *x.rec.Pending
 	p.What, p.From, p.To = takeBack, p.To, p.From
-	applied := x.rec.Applied
-	if link, err := x.linked(); err != nil || link == p.From {
-		applied = p.From // daemons may know of it: after a crash, too, the old one is activated again
-	}
-	noted := x.change(func(r *record) { r.Pending, r.Applied = &p, applied })
-	x.rec.Pending, x.rec.Applied = &p, applied
+	noted := x.change(func(r *record) { r.Pending = &p })
+	x.rec.Pending = &p
 	if err := x.back(ctx); err != nil {
 		return errors.Join(why, fmt.Errorf("and on the way back: %w", errors.Join(noted, err)))
 	}
