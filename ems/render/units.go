@@ -14,6 +14,10 @@ const unitDir = "/etc/systemd/system/"
 // belongs to the director daemon alone.
 const ReceiverSocket = "/run/svm-receiver.sock"
 
+// previousFile is the cluster file of the generation before, as long as the one that
+// rules is not confirmed (ems/machine).
+const previousFile = "/var/lib/svm-config/previous/root" + ClusterFile
+
 // binDir is where the units look for the programs.
 const binDir = "/usr/local/bin/"
 
@@ -65,6 +69,6 @@ func unit(name string, k Kind, user, node string) string {
 func named() []string {
 	return []string{
 		"svm-fwd run --config " + ClusterFile, "svm-fwd receive --direct", "svm-fwd provision", "svm-fwd firstboot",
-		"svm-rs apply --config " + ClusterFile, "svm-rs receive --direct", "svm-rs agent",
+		"svm-rs apply --config " + ClusterFile, "svm-rs apply --also " + previousFile + " --config " + ClusterFile, "svm-rs receive --direct", "svm-rs agent",
 	}
 }
