@@ -3,7 +3,9 @@ package bundle
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"aead.dev/minisign"
@@ -174,4 +176,25 @@ func TestMembers(t *testing.T) {
 	if !errors.Is(err, Contradictory) || !strings.Contains(err.Error(), "relay.key") {
 		t.Errorf("with eds2's secrets: %v", err)
 	}
+}
+
+// A director makes many real servers' parts of one bundle at once.
+func TestPartsAtOnce(t *testing.T) {
+	f := newFarm(t, 8)
+	b := f.open(t)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			node := fmt.Sprintf("eps%d", i+1)
+			part, err := b.Part(node)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, _, err := OpenPart(part, f.key.Public(), node); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 )
 
@@ -33,6 +34,10 @@ func decode(what string, raw []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
+		var kind *json.UnmarshalTypeError
+		if errors.As(err, &kind) {
+			return refuse(Damaged, what, sendAgain, "%s can't be a %.40s", kind.Field, kind.Value)
+		}
 		return refuse(Damaged, what, sendAgain, "%v", err)
 	}
 	if _, err := d.Token(); err != io.EOF {

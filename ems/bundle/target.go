@@ -145,7 +145,7 @@ func checkDisposable(path string, r io.ReaderAt, size int64) error {
 		if len(bytes.Trim(start, "\x00")) == 0 {
 			return nil
 		}
-		return refuse(MediumNotOurs, path, force, "neither zeros nor a FAT file system")
+		return refuse(MediumNotOurs, path, force, "neither zeros nor a FAT file system (a partition table, perhaps)")
 	}
 	root, err := v.root()
 	if err != nil {
