@@ -46,6 +46,14 @@ type Error struct {
 
 // Error is the whole of it in one line.
 func (e *Error) Error() string {
+	if e.Remedy == "" {
+		return e.short()
+	}
+	return e.short() + "; " + e.Remedy
+}
+
+// short is the line without the remedy.
+func (e *Error) short() string {
 	s := e.What + " is " + string(e.Reason)
 	switch e.Reason {
 	case Contradictory, WrongKey, WrongPhrase, NoSecrets, BadInput, MediumNotOurs:
@@ -53,9 +61,6 @@ func (e *Error) Error() string {
 	}
 	if e.Detail != "" {
 		s += ": " + e.Detail
-	}
-	if e.Remedy != "" {
-		s += "; " + e.Remedy
 	}
 	return s
 }
@@ -81,7 +86,14 @@ const (
 	otherMedium = "use a medium that the station made with `svm-ems image write`"
 )
 
+// refuse makes an Error. An *Error among args gives its text only: one refusal has one
+// reason and one remedy.
 func refuse(r Reason, what, remedy, format string, args ...any) *Error {
+	for i, a := range args {
+		if e, ok := a.(*Error); ok {
+			args[i] = errors.New(e.short())
+		}
+	}
 	err := fmt.Errorf(format, args...)
 	return &Error{Reason: r, What: what, Detail: err.Error(), Remedy: remedy, cause: errors.Unwrap(err)}
 }

@@ -40,8 +40,8 @@ func (b *Bundle) readme(secrets bool) ([]byte, error) {
 	}
 	sealed := "There are no secrets on this medium but those sealed inside svm.json to\nthe directors' own keys."
 	if secrets {
-		sealed = "secrets.age     the directors' keys, locked with the passphrase that was\n" +
-			"                given when this medium was written (the age tool opens it)"
+		sealed = "secrets.age        the directors' keys, locked with the passphrase that was\n" +
+			"                   given when this medium was written (the age tool opens it)"
 	}
 	text := fmt.Sprintf(`SVM configuration medium
 
@@ -58,10 +58,10 @@ knows, whether it is for its cluster, and whether it is newer than what it has.
 If so it configures itself and then the real servers. If not it says why and
 changes nothing.
 
-svm.json        the configuration of all machines, as machines read it
-svm.json.minisig  its signature: minisign -V -m svm.json -P KEY
-cluster.yaml    the same, as it was written at the station; to read, not to edit
-machines.txt    a table of the machines; to read
+svm.json           the configuration of all machines, as machines read it
+svm.json.minisig   its signature: minisign -V -m svm.json -P KEY
+cluster.yaml       the same, as it was written at the station; to read, not to edit
+machines.txt       a table of the machines; to read
 %s
 
 Editing a file here changes nothing: write a new medium at the station

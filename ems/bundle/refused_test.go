@@ -60,6 +60,11 @@ func TestRefusedMedia(t *testing.T) {
 			if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 				t.Fatalf("%v\nwant %q with %q", err, c.want, c.text)
 			}
+			for _, other := range []Reason{Damaged, Unsigned, ForeignKey, Contradictory, BadInput} {
+				if other != c.want && errors.Is(err, other) {
+					t.Errorf("two reasons: %v and %v", c.want, other)
+				}
+			}
 			if len(err.Error()) > 1000 {
 				t.Errorf("a message of %d bytes", len(err.Error()))
 			}
