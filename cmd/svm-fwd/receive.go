@@ -37,7 +37,7 @@ func receiveCommand() *cli.Command {
 			log := slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
 			switch {
 			case c.Bool("recover"):
-				s, err := configStore(c, log)
+				s, err := configStore(c, "", log)
 				if err != nil {
 					return err
 				}
@@ -67,16 +67,13 @@ func storeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "store", Value: machine.DefaultDir, Usage: "`DIR` where this machine keeps its configurations"}
 }
 
-// configStore is this director's configuration store.
-func configStore(c *cli.Context, log *slog.Logger) (*machine.Store, error) {
+// configStore is this director's configuration store. self is the unit that this
+// process runs in, if a configuration may change it.
+func configStore(c *cli.Context, self string, log *slog.Logger) (*machine.Store, error) {
+	dir := c.String("store")
 	return machine.Open(machine.Config{
-		Root: "/", Dir: c.String("store"), Log: log,
-		Activator: &machine.SystemdActivator{
-			Root: "/", Log: log,
-			Validate: func(file string) []string {
-				return []string{"/usr/local/bin/svm-fwd", "check", file}
-			},
-		},
+		Root: "/", Dir: dir, Log: log,
+		Activator: &machine.SystemdActivator{Root: "/", Dir: dir, Self: self, Log: log},
 	})
 }
 
@@ -94,7 +91,7 @@ func receiver(c *cli.Context, log *slog.Logger) (*push.Receiver, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	store, err := configStore(c, log)
+	store, err := configStore(c, "", log)
 	if err != nil {
 		return nil, err
 	}
