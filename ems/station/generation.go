@@ -150,9 +150,9 @@ func (s *Station) Generation(n uint64) (*Generation, error) {
 	return g, nil
 }
 
-// Commit makes yaml the newest generation, with today's roster; name is what messages
-// call the file. Where nothing differs from the newest one, that is returned and made is
-// false. What is wrong with the file is cluster.Problems.
+// Commit makes yaml the newest generation, with today's roster and secrets; name is what
+// messages call the file. Where no file of any machine would differ from the newest one's,
+// that is returned and made is false. What is wrong with the file is cluster.Problems.
 func (s *Station) Commit(name string, yaml []byte, c Change) (g *Generation, made bool, err error) {
 	return s.commit(name, yaml, c, 0)
 }
@@ -179,7 +179,7 @@ func (s *Station) commit(name string, yaml []byte, c Change, of uint64) (*Genera
 		return nil, false, err
 	}
 	if newest := d.Newest; newest != nil && bytes.Equal(newest.YAML, yaml) && sameRoster(newest.Roster, d.Input.Roster) &&
-		newest.Stamp.Generation >= c.AtLeast {
+		newest.Stamp.Generation >= c.AtLeast && s.current(newest, d) {
 		return newest, false, nil
 	}
 	if c.AtLeast > d.Input.Generation {
@@ -212,6 +212,31 @@ func (s *Station) commit(name string, yaml []byte, c Change, of uint64) (*Genera
 		return nil, false, fmt.Errorf("commit: %w", err)
 	}
 	return g, true, nil
+}
+
+// current tells whether g's bundle is what would be made of the same today: it isn't
+// after a secret was replaced, or when a newer version of SVM renders otherwise.
+func (s *Station) current(g *Generation, d *Draft) bool {
+	raw, sig, err := s.Bundle(g.Stamp.Generation)
+	if err != nil {
+		return false
+	}
+	b, err := bundle.Open(raw, sig, s.public)
+	if err != nil {
+		return false
+	}
+	for i := range d.Cluster.Directors {
+		name := d.Cluster.Directors[i].Name
+		if _, _, err := b.Director(name, d.Secrets[name]); err != nil {
+			return false
+		}
+	}
+	for i := range d.Cluster.RealServers {
+		if _, err := b.Part(d.Cluster.RealServers[i].Name); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func sameRoster(a, b render.Roster) bool {

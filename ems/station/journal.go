@@ -8,14 +8,12 @@ import (
 	"time"
 )
 
-// Outcome of a push.
+// Outcome of a push: Running, or what package push calls its ending.
 type Outcome string
 
 const (
-	Running    Outcome = "running" // or the station was killed: nobody holds the lock then
-	Delivered  Outcome = "delivered"
-	RolledBack Outcome = "rolled back"
-	PushFailed Outcome = "failed" // before anything was switched, or not every machine could be rolled back
+	Running   Outcome = "running" // or the station was killed: nobody holds the lock then
+	Delivered Outcome = "delivered"
 )
 
 // Journal is the running or last push.

@@ -48,12 +48,12 @@ func TestJournal(t *testing.T) {
 	}
 	wants(t, s.WriteJournal(&Journal{}), "without its lock")
 	lock(t, s)
-	want := &Journal{Generation: 3, Outcome: RolledBack, Delivered: 2, Machines: map[string]JournalMachine{"eds1": {Step: "failed", Error: "no route"}}}
+	want := &Journal{Generation: 3, Outcome: "rolled back", Delivered: 2, Machines: map[string]JournalMachine{"eds1": {Step: "failed", Error: "no route"}}}
 	if err := s.WriteJournal(want); err != nil {
 		t.Fatal(err)
 	}
 	j, err := s.Journal()
-	if err != nil || j.Generation != 3 || j.Machines["eds1"].Error != "no route" || j.Outcome != RolledBack {
+	if err != nil || j.Generation != 3 || j.Machines["eds1"].Error != "no route" || j.Outcome != "rolled back" {
 		t.Errorf("%+v, %v", j, err)
 	}
 	if err := os.WriteFile(s.path(journalFile), []byte("{"), 0o600); err != nil {
