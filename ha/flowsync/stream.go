@@ -8,6 +8,7 @@ import (
 const (
 	burst      = 10         // ms of Rate that may be sent at once
 	takeMost   = 1024       // changes taken from a feed at a time
+	fetchMost  = 32         // slots whose memory is fetched at once
 	bulkFlying = window / 8 // fewer than fill a socket buffer of 208 KiB, what Linux gives by default
 )
 
@@ -32,12 +33,15 @@ type stream struct {
 
 	slots  int
 	told   []flow.Tick // by slot: the deadline that the peer knows
+	due    []flow.Tick // by block of slots: when to look at their deadlines again
+	ahead  int         // so many of taken have been fetched
+	sink   uint64
 	recent [takeMost]recent
 
 	pass pass
 	scan struct {
-		at  int
-		due int64 // slots times ms
+		at  int   // block
+		due int64 // blocks times ms
 	}
 
 	p      *parcel // being filled; nil when none is
@@ -66,9 +70,13 @@ func (t *stream) init(cfg *Config) {
 	t.cfg = cfg
 	t.slots = cfg.Table.Buckets() * 8
 	t.told = make([]flow.Tick, t.slots)
+	t.due = make([]flow.Tick, (t.slots+blockSlots-1)/blockSlots)
 	t.names.byRef = make(map[uint32]uint32)
 	t.polled = cfg.Now()
 	t.before = t.polled
+	for i := range t.due {
+		t.due[i] = t.polled
+	}
 }
 
 func (t *stream) reset() {
@@ -91,7 +99,7 @@ func (t *stream) earn(ms int32) {
 // discard empties the feeds: a pass will tell it all. It tells whether there was
 // anything.
 func (t *stream) discard() (any bool) {
-	t.taken, t.on = nil, false
+	t.taken, t.ahead, t.on = nil, 0, false
 	for _, f := range t.cfg.Feeds {
 		for n := len(t.buf); n == len(t.buf); {
 			n = f.Take(t.buf[:])
@@ -142,7 +150,7 @@ func (e *engine) drain(now flow.Tick) {
 			}
 			t.feed = (t.feed + 1) % len(t.cfg.Feeds)
 			n := t.cfg.Feeds[t.feed].Take(t.buf[:])
-			t.taken = t.buf[:n]
+			t.taken, t.ahead = t.buf[:n], 0
 			empty++
 			if n == len(t.buf) {
 				empty = 0
@@ -152,12 +160,27 @@ func (e *engine) drain(now flow.Tick) {
 		if !e.room(window) {
 			return
 		}
+		if t.ahead == 0 {
+			t.fetch()
+		}
 		slot := t.taken[0]
-		t.taken = t.taken[1:]
+		t.taken, t.ahead = t.taken[1:], t.ahead-1
 		e.change(slot, now)
 	}
 	t.drained++
 	t.behind = now
+}
+
+// fetch reads the next slots side by side, so that their memory is at hand when
+// they are told of one by one.
+func (t *stream) fetch() {
+	t.ahead = min(len(t.taken), fetchMost)
+	for _, slot := range t.taken[:t.ahead] {
+		if int(slot) < t.slots {
+			k, _, _, _ := t.cfg.Table.Read(slot)
+			t.sink += k.Tail + uint64(t.told[slot])
+		}
+	}
 }
 
 // room tells whether an item fits, of those that may keep flying datagrams busy.
@@ -185,7 +208,7 @@ func (e *engine) change(slot uint32, now flow.Tick) {
 	}
 	if !en.Meta.State().Confirmed() && t.budget < int64(t.cfg.Rate)*burst/4000 {
 		// In a flood the confirmed come first; the scan tells the others later.
-		t.told[slot] = now
+		t.know(slot, now, now)
 		e.totals.shed++
 		return
 	}
@@ -208,7 +231,7 @@ func (e *engine) tell(k *frame.Key, en flow.Entry, deadline, now flow.Tick) bool
 	}
 	n, fresh, ok := t.names.number(en.Meta.Backend(), t.cfg.Backends)
 	if !ok {
-		t.told[en.Slot] = now // the scan tries again
+		t.know(en.Slot, now, now) // the scan tries again
 		e.totals.nameless++
 		return false
 	}
@@ -218,7 +241,7 @@ func (e *engine) tell(k *frame.Key, en flow.Entry, deadline, now flow.Tick) bool
 		t.p.buf = appendName(t.p.buf, n, &name.id)
 	}
 	if k.DstHi != name.dstHi || k.DstLo != name.dstLo || k.Proto() != name.id.Proto {
-		t.told[en.Slot] = now
+		t.know(en.Slot, now, now)
 		e.totals.nameless++
 		return false
 	}
@@ -228,7 +251,7 @@ func (e *engine) tell(k *frame.Key, en flow.Entry, deadline, now flow.Tick) bool
 		srcHi: k.SrcHi, srcLo: k.SrcLo, src: k.SrcPort(), dst: k.DstPort(),
 	}
 	t.p.buf = r.append(t.p.buf)
-	t.told[en.Slot] = deadline
+	t.know(en.Slot, deadline, now)
 	e.totals.recordsOut++
 	return true
 }
@@ -314,49 +337,4 @@ func (e *engine) passFlags() (f byte) {
 		f |= passWhole
 	}
 	return f
-}
-
-// rescan looks for entries whose deadline the peer knows too badly: it would run
-// out although it should not, or the other way round.
-func (e *engine) rescan(now flow.Tick) {
-	t := &e.stream
-	c := &t.scan
-	c.due += int64(t.slots) * int64(min(age(t.before, now), 100))
-	period := int64(ticks(t.cfg.Scan))
-	n := min(int(c.due/period), t.slots)
-	c.due -= int64(n) * period
-	for ; n > 0; n-- {
-		if t.bulk <= 0 || !e.room(bulkFlying) {
-			return // later: a scan that is late is no reason to hurry
-		}
-		e.revisit(c.at, now, true)
-		if c.at++; c.at >= t.slots {
-			c.at = 0
-		}
-	}
-}
-
-// revisit tells of an entry on a walk; if stale is set, only when it must be.
-func (e *engine) revisit(slot int, now flow.Tick, stale bool) {
-	t := &e.stream
-	k, en, deadline, ok := t.cfg.Table.Read(uint32(slot))
-	if !ok {
-		return
-	}
-	if stale {
-		ours, theirs := now.Until(deadline), now.Until(t.told[slot])
-		if ours <= 0 || theirs >= ours-ours/4 && theirs/2-1000 <= ours {
-			return
-		}
-	}
-	// A slot without an entry may hold the remains of one: only Lookup can tell.
-	if found, ok := t.cfg.Table.Lookup(&k, t.cfg.Table.Hash(&k)); !ok || int(found.Slot) != slot {
-		return
-	}
-	if e.tell(&k, en, deadline, now) {
-		t.bulk -= recordLen4
-		if !k.Is4() {
-			t.bulk -= recordLen6 - recordLen4
-		}
-	}
 }
