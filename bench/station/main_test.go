@@ -49,7 +49,7 @@ func programs(t testing.TB) Programs {
 			return
 		}
 		built.EMS = filepath.Join(built.dir, "svm-ems")
-		built.err = os.WriteFile(built.EMS, nil, 0o755)
+		_, built.err = farm.GoCommand(ctx, "../..", "build", "-o", built.EMS, "./cmd/svm-ems")
 	})
 	require(t, built.err)
 	return built.Programs
