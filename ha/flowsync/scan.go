@@ -24,7 +24,7 @@ func (t *stream) know(slot uint32, deadline, now flow.Tick) {
 
 // pause is how long a block may be left alone whose peer gives an entry so long.
 func (t *stream) pause(left int32) flow.Tick {
-	return flow.Tick(min(max(left/scanPart, ticks(t.cfg.Scan)), scanMost))
+	return flow.Tick(min(max(left/scanPart, t.scan.least), scanMost))
 }
 
 // rescan looks for entries whose deadline the peer knows too badly: it would run

@@ -40,8 +40,9 @@ type stream struct {
 
 	pass pass
 	scan struct {
-		at  int   // block
-		due int64 // blocks times ms
+		at    int   // block
+		due   int64 // blocks times ms
+		least int32 // Scan, in ms
 	}
 
 	p      *parcel // being filled; nil when none is
@@ -74,6 +75,7 @@ func (t *stream) init(cfg *Config) {
 	t.names.byRef = make(map[uint32]uint32)
 	t.polled = cfg.Now()
 	t.before = t.polled
+	t.scan.least = ticks(cfg.Scan)
 	for i := range t.due {
 		t.due[i] = t.polled
 	}
