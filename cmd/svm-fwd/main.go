@@ -109,6 +109,7 @@ func app(stdout, stderr io.Writer, etc string) *cli.App {
 			reloadCommand(),
 			enrollCommand(),
 			receiveCommand(),
+			provisionCommand(),
 			firstbootCommand(),
 		},
 	}

@@ -60,7 +60,7 @@ func app(stdout, stderr io.Writer) *cli.App {
 				Name: "check", Usage: "say what is wrong and the command that mends it; exit 1 if something is",
 				Flags: append(flags(), &cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print one JSON object"}), Action: check,
 			},
-			enrollCommand(), receiveCommand(),
+			enrollCommand(), receiveCommand(), agentCommand(),
 			{
 				Name: "undo", Usage: "bring the host back to what it was before the first apply",
 				Description: "What to undo is in the state file: --config, --node, --vip and --device are\naccepted and not looked at.",

@@ -127,3 +127,13 @@ func (a asker) bundle(ctx context.Context, at netip.AddrPort) (raw, sig []byte, 
 	sig, err = a.get(ctx, at, "/v1/bundle.minisig", 64<<10)
 	return raw, sig, err
 }
+
+// AskStatus asks a director for its Server's Status. Directors may, this one among
+// them, and the station.
+func AskStatus(ctx context.Context, at netip.AddrPort) (st Status, err error) {
+	raw, err := newAsker().get(ctx, at, "/v1/status", 1<<20)
+	if err == nil {
+		err = json.Unmarshal(raw, &st)
+	}
+	return st, err
+}

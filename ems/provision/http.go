@@ -34,6 +34,7 @@ func newAnswers(s *Server) http.Handler {
 	a := &answers{s, newBuckets[netip.Addr](10, 20, 512)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/hello", a.known(a.hello))
+	mux.HandleFunc("GET /v1/status", a.known(a.status))
 	mux.HandleFunc("GET /v1/part", a.known(a.part))
 	mux.HandleFunc("GET /v1/bundle", a.known(a.bundle(func(v *view) []byte { return v.raw }, "application/json")))
 	mux.HandleFunc("GET /v1/bundle.minisig", a.known(a.bundle(func(v *view) []byte { return v.sig }, "text/plain; charset=utf-8")))
@@ -96,6 +97,16 @@ func (a *answers) hello(w http.ResponseWriter, _ *http.Request, v *view, _ netip
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(h) // the asker is gone; nobody to tell
 	a.count(HTTPHello)
+}
+
+// status is for directors, this one among them, and the station.
+func (a *answers) status(w http.ResponseWriter, _ *http.Request, v *view, source netip.Addr) {
+	if v.director(source) == nil && v.cluster.Station.Address != source {
+		a.forbid(w, "%s is neither a director nor the station", source)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(a.Status()) // as in hello
 }
 
 func (a *answers) part(w http.ResponseWriter, r *http.Request, v *view, source netip.Addr) {
