@@ -47,8 +47,10 @@ type Pair struct {
 		Reports       map[string]uint64
 	}
 	Sync *struct {
-		Session, Synced, PeerSynced bool
-		Refused                     []uint64
+		Session    bool              `json:"session"`
+		Synced     bool              `json:"synced"`
+		PeerSynced bool              `json:"peer_synced"`
+		Refused    map[string]uint64 `json:"refused"`
 	}
 }
 

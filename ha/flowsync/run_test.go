@@ -1,8 +1,10 @@
 package flowsync
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -309,5 +311,27 @@ func TestGone(t *testing.T) {
 	stop1()
 	if n := gone[0].Load(); n != 0 {
 		t.Errorf("the active was told %d times", n)
+	}
+}
+
+// What JSON carries is named, and comes back the same.
+func TestStatusAsJSON(t *testing.T) {
+	st := Status{Active: true, PeerSynced: true, RecordsOut: 7, Lag: 5 * time.Millisecond}
+	st.Refused[Forged], st.Refused[NoRoom] = 3, 1
+	b, err := json.Marshal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`"refused":{"forged":3,"no-room":1}`, `"peer_synced":true`, `"records_out":7`, `"lag":5000000`} {
+		if !bytes.Contains(b, []byte(part)) {
+			t.Errorf("%s is not in %s", part, b)
+		}
+	}
+	var again Status
+	if err := json.Unmarshal(b, &again); err != nil || again != st {
+		t.Errorf("%v: %+v, want %+v", err, again, st)
+	}
+	if err := json.Unmarshal([]byte(`{"refused":{"of tomorrow":1}}`), &again); err != nil || again.Refused != (Refusals{}) {
+		t.Errorf("%v: %v", err, again.Refused)
 	}
 }
