@@ -32,6 +32,7 @@ type pair struct {
 	gone       chan struct{} // the peer's process has probably ended
 	stalled    chan struct{} // the election forgot whether all connections are here
 	taken      chan struct{} // the other one's last connections are here, or never will be
+	failures   int           // to take the role, in a row; take's alone
 	yielded    chan struct{} // it answers for the VIPs no more
 }
 
@@ -156,10 +157,24 @@ func (p *pair) take() {
 		}
 		err = p.director.SetRole(true)
 	}
-	if err != nil {
-		p.log.Error("this director can't take the role and gives it back", "err", err)
-		go func() { _ = p.runner.SetTrack("takeover", 0, true) }()
+	if err == nil {
+		p.failures = 0
+		return
 	}
+	pause := retryAfter(p.failures)
+	p.failures++
+	p.log.Error("this director can't take the role and gives it back", "err", err, "ready_again_in", pause)
+	go func() { _ = p.runner.SetTrack(takeoverFault, 0, true) }()
+	time.AfterFunc(pause, func() { _ = p.runner.SetTrack(takeoverFault, 0, false) })
+}
+
+// takeoverFault names, among what is tracked, a role that couldn't be taken.
+const takeoverFault = "takeover"
+
+// retryAfter is how long a director is not ready for the role after it failed to
+// take it: longer each time in a row, since each try interrupts the forwarding.
+func retryAfter(failures int) time.Duration {
+	return min(10*time.Second<<min(failures, 10), 10*time.Minute)
 }
 
 // give falls silent first, forwards until the other director does, and ends when
