@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -22,7 +23,7 @@ type asker struct {
 func ask(c *cli.Context, k *sketch) error {
 	a := &asker{in: bufio.NewReader(c.App.Reader), out: c.App.ErrWriter}
 	fmt.Fprintln(a.out, "An empty answer takes what is in brackets; a dash stands for none.")
-	a.text("Name of the farm", "farm", &k.name)
+	a.label("Name of the farm", "farm", &k.name)
 	a.prefix("Clients' network", "192.168.1.0/24", &k.client.cidr)
 	a.addr("Its router", k.nth(k.client, 1), true, &k.client.gateway)
 	a.prefix("Servers' network", "192.168.2.0/24", &k.server.cidr)
@@ -33,10 +34,10 @@ func ask(c *cli.Context, k *sketch) error {
 			break
 		}
 		d := director{}
-		a.text(fmt.Sprintf("Director %d: name", i+1), fmt.Sprintf("eds%d", i+1), &d.name)
-		a.text("  device on the clients' side", "eth0", &d.clientDevice)
+		a.label(fmt.Sprintf("Director %d: name", i+1), fmt.Sprintf("eds%d", i+1), &d.name)
+		a.device("  device on the clients' side", "eth0", &d.clientDevice)
 		a.addr("  address there", k.nth(k.client, 2+i), false, &d.client)
-		a.text("  device on the servers' side", "eth1", &d.serverDevice)
+		a.device("  device on the servers' side", "eth1", &d.serverDevice)
 		a.addr("  address there", k.nth(k.server, 2+i), false, &d.server)
 		k.directors = append(k.directors, d)
 	}
@@ -45,16 +46,19 @@ func ask(c *cli.Context, k *sketch) error {
 			break
 		}
 		s := server{}
-		a.text(fmt.Sprintf("Real server %d: name", i+1), fmt.Sprintf("eps%d", i+1), &s.name)
+		a.label(fmt.Sprintf("Real server %d: name", i+1), fmt.Sprintf("eps%d", i+1), &s.name)
 		a.addr("  address", k.nth(k.server, 11+i), false, &s.address)
-		a.text("  MAC address, for DHCP", "-", &s.mac)
-		if s.mac == "-" {
-			s.mac = ""
-		}
+		a.until("  MAC address, for DHCP", "-", func(text string) (err error) {
+			if text == "-" {
+				return nil
+			}
+			s.mac, err = parseMAC(text)
+			return err
+		})
 		k.servers = append(k.servers, s)
 	}
 	a.addr("Virtual address of the web service", k.nth(k.client, 100), false, &k.vip)
-	a.text("Its ports", "80", &k.ports)
+	a.text("Its ports", "80", regexp.MustCompile(`^([0-9]{1,5}(, ?[0-9]{1,5})*|[0-9]{1,5}-[0-9]{1,5}|any)$`), "80, 80,443, 8000-8999 or any", &k.ports)
 	return a.err
 }
 
@@ -108,8 +112,23 @@ func (a *asker) until(question, standard string, take func(string) error) {
 	}
 }
 
-func (a *asker) text(question, standard string, into *string) {
-	a.until(question, standard, func(s string) error { *into = s; return nil })
+// text asks for words that match want, which is said in words, too.
+func (a *asker) text(question, standard string, want *regexp.Regexp, words string, into *string) {
+	a.until(question, standard, func(s string) error {
+		if !want.MatchString(s) {
+			return fmt.Errorf("want %s", words)
+		}
+		*into = s
+		return nil
+	})
+}
+
+func (a *asker) label(question, standard string, into *string) {
+	a.text(question, standard, regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`), "letters a-z, digits and inner hyphens", into)
+}
+
+func (a *asker) device(question, standard string, into *string) {
+	a.text(question, standard, regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`), "a network device, as ip -br link shows it", into)
 }
 
 func (a *asker) addr(question, standard string, optional bool, into *netip.Addr) {

@@ -65,12 +65,12 @@ func initStation(c *cli.Context) error {
 		cfg.YAML = yaml
 	} else {
 		output = c.String("output")
-		if _, err := os.Lstat(output); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is there already: give it with --from, or another name with --output", output)
-		}
 		k, err := newSketch(c)
 		if err != nil {
 			return err
+		}
+		if _, err := os.Lstat(output); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there already: give it with --from, or another name with --output", output)
 		}
 		cfg.Name, cfg.YAML = output, []byte(k.yaml())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -151,11 +152,9 @@ func (k *sketch) addServer(text string) error {
 		return fmt.Errorf("--realserver %s: %w", printable(text), err)
 	}
 	if mac != "" {
-		hw, err := net.ParseMAC(mac)
-		if err != nil || len(hw) != 6 {
-			return fmt.Errorf("--realserver %s: want a MAC address like 52:54:00:12:34:56", printable(text))
+		if s.mac, err = parseMAC(mac); err != nil {
+			return fmt.Errorf("--realserver %s: %w", printable(text), err)
 		}
-		s.mac = hw.String()
 	}
 	k.servers = append(k.servers, s)
 	return nil
@@ -190,6 +189,14 @@ func parseAddr(text string) (netip.Addr, error) {
 		return a, fmt.Errorf("want an address like 192.168.1.2 or fd00::2, got %.60q", text)
 	}
 	return a, nil
+}
+
+func parseMAC(text string) (string, error) {
+	hw, err := net.ParseMAC(text)
+	if err != nil || len(hw) != 6 {
+		return "", errors.New("want a MAC address like 52:54:00:12:34:56")
+	}
+	return hw.String(), nil
 }
 
 func parsePrefix(text string) (netip.Prefix, error) {
