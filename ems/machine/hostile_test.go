@@ -109,8 +109,8 @@ func TestInTheWay(t *testing.T) {
 	}{
 		"directory":         {func(f *farm) error { return os.MkdirAll(f.root+clusterFile, 0o755) }, "move it away"},
 		"file as directory": {func(f *farm) error { return os.WriteFile(f.root+"/etc/svm", nil, 0o644) }, "a file lies where a directory must be"},
-		"link out":          {func(f *farm) error { return os.Symlink(f.base, f.root+"/etc/svm") }, "/etc/svm"},
-		"link up":           {func(f *farm) error { return os.Symlink("../..", f.root+"/etc/svm") }, "/etc/svm"},
+		"link out":          {func(f *farm) error { return os.Symlink(f.base, f.root+"/etc/svm") }, "a symbolic link leads out"},
+		"link up":           {func(f *farm) error { return os.Symlink("../..", f.root+"/etc/svm") }, "a symbolic link leads out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFarm(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,6 +64,8 @@ func remedy(path string, err error) string {
 		return "a directory lies where a file must be: move it away"
 	case errors.Is(err, unix.ELOOP):
 		return "a symbolic link lies where a directory or file must be: replace it"
+	case strings.Contains(err.Error(), "path escapes from parent"): // os has no value for it
+		return "a symbolic link leads out of where files are delivered: replace it by a directory"
 	case errors.Is(err, unix.ENAMETOOLONG):
 		return "the name is too long for this file system"
 	}
