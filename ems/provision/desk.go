@@ -26,7 +26,7 @@ const (
 
 // directorsOption carries the directors' configuration addresses to an Agent, as
 // "svm1 192.168.2.2:8485 192.168.2.3:8485": an option for private use (RFC 3942, 224
-// to 254), sent only to those who ask for it.
+// to 254). Those who list what they want, and this not, don't get it.
 const directorsOption = dhcpv4.GenericOptionCode(224)
 
 // directorsTag begins the option's text.
