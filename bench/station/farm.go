@@ -152,41 +152,56 @@ func (f *Farm) Off() error {
 // Serving waits until one director is active and all its services' servers are
 // ready.
 func (f *Farm) Serving(ctx context.Context) error {
+	return f.await(ctx, func(lacks string) bool { return lacks == "" })
+}
+
+// Lacking waits until the active director says what all services lack, with this word.
+func (f *Farm) Lacking(ctx context.Context, word string) error {
+	return f.await(ctx, func(lacks string) bool { return strings.Contains(lacks, word) })
+}
+
+func (f *Farm) await(ctx context.Context, done func(lacks string) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	last := "no director answers"
-	err := farm.Await(ctx, func() bool {
-		for _, m := range f.EDS {
-			out, err := m.Run(ctx, "svm-fwd", "list", "-j")
-			if err != nil {
-				continue
-			}
-			var s struct {
-				Role     string
-				Services []struct {
-					Name    string
-					Servers []struct{ Name, State, Why string }
-				}
-			}
-			if json.Unmarshal([]byte(out), &s) != nil || s.Role != "active" {
-				continue
-			}
-			last = ""
-			for _, v := range s.Services {
-				for _, b := range v.Servers {
-					if b.State != "ready" {
-						last += fmt.Sprintf("%s on %s is %s: %s; ", v.Name, b.Name, b.State, b.Why)
-					}
-				}
-			}
-			if last == "" && len(s.Services) > 0 {
-				return true
-			}
-		}
-		return false
-	})
-	if err != nil {
-		return fmt.Errorf("the farm does not serve: %s", last)
+	var last string
+	if err := farm.Await(ctx, func() bool {
+		last = f.lacks(ctx)
+		return done(last)
+	}); err != nil {
+		return fmt.Errorf("after 30 s the farm lacks: %s", last)
 	}
 	return nil
+}
+
+// lacks says what keeps the farm from serving with all it has; empty: nothing.
+func (f *Farm) lacks(ctx context.Context) string {
+	for _, m := range f.EDS {
+		out, err := m.Run(ctx, "svm-fwd", "list", "-j")
+		if err != nil {
+			continue
+		}
+		var s struct {
+			Role     string
+			Services []struct {
+				Name    string
+				Servers []struct{ Name, State, Why string }
+			}
+		}
+		if json.Unmarshal([]byte(out), &s) != nil || s.Role != "active" {
+			continue
+		}
+		if len(s.Services) == 0 {
+			return "services"
+		}
+		var lacks []string
+		for _, v := range s.Services {
+			for _, b := range v.Servers {
+				if b.State != "ready" {
+					lacks = append(lacks, fmt.Sprintf("%s on %s is %s: %s", v.Name, b.Name, b.State, b.Why))
+				}
+			}
+		}
+		return strings.Join(lacks, "; ")
+	}
+	return "an active director"
 }

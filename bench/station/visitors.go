@@ -63,3 +63,10 @@ func (v *Visitors) Leave() (int, error) {
 	}
 	return v.n, errors.Join(v.errs...)
 }
+
+// Served is how many requests the real server has answered.
+func (v *Visitors) Served(name string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.by[name]
+}

@@ -37,11 +37,7 @@ func receiveCommand() *cli.Command {
 			log := slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
 			switch {
 			case c.Bool("recover"):
-				s, err := configStore(c, "", log)
-				if err != nil {
-					return err
-				}
-				return s.Recover(c.Context)
+				return recoverStore(c, log)
 			case !c.Bool("direct") && !given:
 				return errors.New("receive is started by sshd, which says what is wanted: ssh director hello")
 			case !c.Bool("direct"):
@@ -75,6 +71,24 @@ func configStore(c *cli.Context, self string, log *slog.Logger) (*machine.Store,
 		Root: "/", Dir: dir, Log: log,
 		Activator: &machine.SystemdActivator{Root: "/", Dir: dir, Self: self, Log: log},
 	})
+}
+
+// recoverStore ends what a crash interrupted. Where somebody works on the store he has
+// done that already, and may be waiting for this very process: systemd runs it when a
+// unit stops that he has told to.
+func recoverStore(c *cli.Context, log *slog.Logger) error {
+	dir := c.String("store")
+	s, err := machine.Open(machine.Config{
+		Root: "/", Dir: dir, Log: log, LockWait: 50 * time.Millisecond,
+		Activator: &machine.SystemdActivator{Root: "/", Dir: dir, Log: log},
+	})
+	if err == nil {
+		err = s.Recover(c.Context)
+	}
+	if errors.Is(err, machine.ErrBusy) {
+		return nil
+	}
+	return err
 }
 
 // receiver is this director's end of a push.

@@ -1,0 +1,68 @@
+package station
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/svm-cluster/svm/bench/farm"
+)
+
+// A web server dies, disk and all. Another machine in its place, with its Ethernet
+// address and what every new server of this farm is installed with, is in service
+// again by itself, while the station is off.
+func TestReplacedServer(t *testing.T) {
+	f := newFarm(t, 2)
+	check(t, f.Init(t.Context(), f.ClusterText("rr", nil, "")))
+	check(t, f.Enroll(t.Context()))
+	if _, err := f.Ems(t.Context(), "push"); err != nil {
+		t.Fatal(err)
+	}
+	check(t, f.Serving(t.Context()))
+	want := f.sameGeneration(t)
+	token, err := f.Ems(t.Context(), "token")
+	check(t, err)
+	check(t, f.EMS.Off())
+
+	dead := f.EPS[0]
+	before, err := dead.delivered()
+	check(t, err)
+	check(t, dead.Off())
+	check(t, dead.Wipe(f.Programs))
+	check(t, dead.InstallWeb())
+	dead.LinkDown("eth0")
+	check(t, f.Lacking(t.Context(), "web on eps1 is down"))
+	for _, a := range f.ServerNet.Host(f.Families, farm.ServerHost) {
+		dead.AddrDel("eth0", a)
+	}
+	for _, key := range []string{"arp_ignore", "arp_announce"} {
+		dead.Sysctl("net.ipv4.conf.eth0."+key, "0")
+		dead.Sysctl("net.ipv4.conf.all."+key, "0")
+	}
+
+	began := time.Now()
+	dead.LinkUp("eth0")
+	check(t, dead.Boot(t.Context()))
+	if _, err := dead.Run(t.Context(), "svm-rs", "enroll", "--user", "root", strings.TrimSpace(token)); err != nil {
+		t.Fatal(err)
+	}
+	check(t, f.EnableBase(t.Context(), dead))
+	check(t, f.Serving(t.Context()))
+	t.Logf("in service again %.1f s after the new machine was switched on", time.Since(began).Seconds())
+	if got := f.sameGeneration(t); got != want {
+		t.Errorf("generation %d, want %d", got, want)
+	}
+	after, err := dead.delivered()
+	check(t, err)
+	if d := different(before, after); len(d) > 0 {
+		t.Errorf("not what the old machine had: %v", d)
+	}
+	v := f.Visit(t.Context(), 2)
+	deadline := time.Now().Add(20 * time.Second)
+	for v.Served(dead.Name()) < 20 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n, err := v.Leave(); err != nil || v.Served(dead.Name()) < 20 {
+		t.Errorf("%d requests, %d by the new machine: %v", n, v.Served(dead.Name()), err)
+	}
+}
