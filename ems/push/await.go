@@ -12,6 +12,7 @@ func (r *run) awaitHealth(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.t.Health, errUnwell)
 	defer cancel()
 	directors, ask := r.reachable(), r.heardServers()
+	var problems []string // of the last look that wasn't cut short
 	for {
 		_ = each(directors, func(n *node) error {
 			// Not r.verb: that the daemon is being restarted is no failure here.
@@ -44,12 +45,15 @@ func (r *run) awaitHealth(ctx context.Context) error {
 			}
 			return nil
 		}
+		if ctx.Err() == nil || problems == nil {
+			problems = v.problems
+		}
 		ask = unwell // those that are well already aren't asked again
 		if !pause(ctx, r.t.Poll) {
 			if cause := context.Cause(ctx); !errors.Is(cause, errUnwell) {
 				return cause
 			}
-			return fmt.Errorf("the farm was not well within %v after the switch: %s", r.t.Health, strings.Join(v.problems, "; "))
+			return fmt.Errorf("the farm was not well within %v after the switch: %s", r.t.Health, strings.Join(problems, "; "))
 		}
 	}
 }

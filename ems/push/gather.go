@@ -28,7 +28,7 @@ func (r *run) gather(ctx context.Context) error {
 
 // hear asks one director until it answers, or until the policy has had enough.
 func (r *run) hear(ctx context.Context, n *node, deadline time.Time) error {
-	for {
+	for try := 0; ; try++ {
 		r.event(n, Event{Step: Connecting})
 		a, err := r.once(ctx, n, func(ctx context.Context, c *Client) (Answer, error) {
 			return c.Do(ctx, Request{Verb: Status}, nil)
@@ -38,6 +38,9 @@ func (r *run) hear(ctx context.Context, n *node, deadline time.Time) error {
 		}
 		if err == nil {
 			return nil
+		}
+		if try == 0 && CauseOf(err) == Unreachable && pause(ctx, r.t.Retry) {
+			continue // once more, whatever the policy: one lost packet stops no push
 		}
 		if again, err := r.unheard(ctx, n, err, deadline); !again {
 			return err

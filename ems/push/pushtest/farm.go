@@ -33,7 +33,7 @@ import (
 // Config of a Farm.
 type Config struct {
 	Servers int    // real servers, 1 to 250
-	Dir     string // for the machines' disks; empty: the test's own
+	Dir     string // for the machines' disks; empty: Dir's
 	Log     *slog.Logger
 }
 
@@ -59,7 +59,7 @@ func New(t testing.TB, cfg Config) *Farm {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Dir == "" {
-		cfg.Dir = t.TempDir()
+		cfg.Dir = Dir(t)
 	}
 	f := &Farm{t: t, cfg: cfg, Machines: map[string]*Machine{}, Secrets: map[string]render.Secrets{}, down: map[string]bool{}}
 	var err error
@@ -90,6 +90,17 @@ func New(t testing.TB, cfg Config) *Farm {
 		}
 	})
 	return f
+}
+
+// Dir is a directory for a farm's disks that goes with the test: in memory where there
+// is such a file system, because the stores wait for the disk at every step.
+func Dir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "svm-push-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // Names of all machines, directors first.
