@@ -84,7 +84,7 @@ func (m *Machine) leaveTick(now time.Duration) {
 		// Not sooner than an interval after the first: a goodbye restarts the
 		// backup's Skew_Time.
 		m.do(Send{0, m.cfg.Interval})
-		m.setTimer(m.leaveEnd)
+		m.setTimer(min(now+m.cfg.Interval, m.leaveEnd))
 		return
 	}
 	if m.leaving == leaveRelease {

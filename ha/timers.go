@@ -28,8 +28,9 @@ func StallLimit(down time.Duration) time.Duration { return max(down, 200*time.Mi
 
 // LeaveTime is how long a director that gives its role away keeps forwarding
 // while nobody has taken it. A backup takes it after its Skew_Time, which is
-// shorter than one interval; the goodbye is repeated once after an interval. A
+// shorter than one interval; the goodbye is repeated every interval. A backup that
+// hears none of them takes it after its down interval, which is at most four. A
 // shutdown never waits longer than 5 s.
 func LeaveTime(interval time.Duration) time.Duration {
-	return min(2*interval+interval/2, 5*time.Second)
+	return min(4*interval+interval/2, 5*time.Second)
 }
