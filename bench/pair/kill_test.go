@@ -67,10 +67,12 @@ func TestKill(t *testing.T) {
 			if more := l.transfer(t, 120, 120); more != nil {
 				return append(errs, more...)
 			}
-			back := time.Now()
+			back, before := time.Now(), r.reasons()
 			r.start(t, 0)
 			r.settled(t, true)
-			g = p.since(t, back)
+			if g = p.since(t, back); g.Lost > 0 {
+				t.Logf("the hole began %v after the start; frames by what became of them: %v", g.At.Sub(back), changed(before, r.reasons()))
+			}
 			returns = append(returns, g.Hole)
 			errs = append(errs, within(t, "return", g, goalPlanned)...)
 			return append(errs, l.Finish("after the return")...)
