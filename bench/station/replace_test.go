@@ -66,3 +66,87 @@ func TestReplacedServer(t *testing.T) {
 		t.Errorf("%d requests, %d by the new machine: %v", n, v.Served(dead.Name()), err)
 	}
 }
+
+// Directors and the station die, one after the other, disks and all. The active
+// director comes back from the medium that lies in a drawer, without the station, which
+// comes back from its backup; nobody outside notices.
+func TestReplacedDirectorAndStation(t *testing.T) {
+	f := newFarm(t, 2)
+	check(t, f.Init(t.Context(), f.ClusterText("rr", nil, "")))
+	check(t, f.Enroll(t.Context()))
+	if _, err := f.Ems(t.Context(), "push"); err != nil {
+		t.Fatal(err)
+	}
+	check(t, f.Serving(t.Context()))
+	want := f.sameGeneration(t)
+	token, err := f.Ems(t.Context(), "token")
+	check(t, err)
+	const phrase = "correct horse battery staple"
+	check(t, f.EMS.Write("/root/phrase", phrase+"\n", 0o600))
+	for _, args := range [][]string{
+		{"image", "write", "--passphrase-file", "/root/phrase", "/root/floppy.img"},
+		{"backup", "--passphrase-file", "/root/phrase", "/root/backup"},
+	} {
+		if _, err := f.Ems(t.Context(), args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	floppy, err := f.EMS.read("/root/floppy.img")
+	check(t, err)
+	backup, err := f.EMS.read("/root/backup")
+	check(t, err)
+	check(t, f.EMS.Off())
+
+	v := f.Visit(t.Context(), 2)
+	dead := f.EDS[0]
+	check(t, dead.Off())
+	check(t, dead.Wipe(f.Programs))
+	check(t, dead.Boot(t.Context()))
+	line, err := dead.Run(t.Context(), "svm-fwd", "enroll", "--user", "root", strings.TrimSpace(token))
+	check(t, err)
+	check(t, f.EnableBase(t.Context(), dead))
+	check(t, dead.Write("/root/floppy.img", floppy, 0o600))
+	// Its own key is new: only the passphrase opens the secrets.
+	if out, err := dead.Run(t.Context(), "svm-fwd", "firstboot", "--medium", "/root/floppy.img"); err == nil {
+		t.Errorf("without the passphrase: %s", out)
+	}
+	check(t, dead.Write("/root/phrase", phrase+"\n", 0o600))
+	out, err := dead.Run(t.Context(), "svm-fwd", "firstboot", "--medium", "/root/floppy.img", "--passphrase-file", "/root/phrase")
+	check(t, err)
+	t.Log(out)
+	check(t, f.Serving(t.Context()))
+	if got := f.sameGeneration(t); got != want {
+		t.Errorf("generation %d, want %d", got, want)
+	}
+	if n, err := v.Leave(); err != nil || n == 0 {
+		t.Errorf("%d requests: %v", n, err)
+	} else {
+		t.Logf("%d requests while the active director died and came back, none failed", n)
+	}
+
+	check(t, f.EMS.Wipe(f.Programs))
+	check(t, f.EMS.Boot(t.Context()))
+	check(t, f.EMS.Write("/root/backup", backup, 0o600))
+	check(t, f.EMS.Write("/root/phrase", phrase+"\n", 0o600))
+	if _, err := f.Ems(t.Context(), "restore", "--passphrase-file", "/root/phrase", "/root/backup"); err != nil {
+		t.Fatal(err)
+	}
+	// The new director has other keys, which the station must be told of.
+	if out, err := f.Ems(t.Context(), "push"); err == nil || !strings.Contains(err.Error(), "HOST KEY HAS CHANGED") {
+		t.Errorf("a director with another host key: %s %v", out, err)
+	}
+	if _, err := f.Ems(t.Context(), "enroll", "--replace", strings.TrimSpace(line)); err != nil {
+		t.Fatal(err)
+	}
+	v = f.Visit(t.Context(), 2)
+	if out, err = f.Ems(t.Context(), "push", "-m", "eds1 was replaced"); err != nil {
+		t.Fatal(err)
+	}
+	t.Log(out)
+	if got := f.sameGeneration(t); got <= want {
+		t.Errorf("generation %d, want one above %d", got, want)
+	}
+	if n, err := v.Leave(); err != nil || n == 0 {
+		t.Errorf("%d requests: %v", n, err)
+	}
+}
