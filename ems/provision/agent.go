@@ -44,12 +44,13 @@ type Agent struct {
 	placed  placed // with a lease: what it set
 	found   []netip.AddrPort
 	without time.Time // since when a configured machine has had no address
+	after   time.Duration
 	rest    time.Time // no DHCP before: RFC 2131, section 3.1, wants 10 s after a DECLINE
 }
 
 // NewAgent makes an Agent; Run starts it.
 func NewAgent(cfg AgentConfig) *Agent {
-	a := &Agent{cfg: cfg}
+	a := &Agent{cfg: cfg, after: addressAfter}
 	a.rounds = rounds{store: cfg.Store, log: cfg.Log, asker: newAsker(), patience: orDefault(cfg.Patience, defaultPatience), fetch: a.fetch}
 	return a
 }

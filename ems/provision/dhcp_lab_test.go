@@ -1,14 +1,19 @@
 package provision
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/mdlayher/packet"
 
 	"github.com/svm-cluster/svm/bench/netlab"
 )
@@ -102,4 +107,55 @@ func TestOtherClients(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A flood of invented machines neither fills the log nor keeps a real server out.
+func TestFlood(t *testing.T) {
+	f := newFarm(t)
+	f.station.director(t, f.store(f.eds1), "eds1", 7, true)
+	f.active(f.eds1, f.eds2)
+	eds := f.director(f.eds1)
+	f.serves(f.eds1, "on eth1")
+	var wire *packet.Conn
+	check(t, f.stranger.Do(func() error {
+		dev, err := net.InterfaceByName("eth0")
+		if err == nil {
+			wire, err = packet.Listen(dev, packet.Raw, 0, nil)
+		}
+		return err
+	}))
+	defer wire.Close()
+	for i := range 20000 {
+		mac := net.HardwareAddr{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		m, err := dhcpv4.NewDiscovery(mac, dhcpv4.WithOption(dhcpv4.OptHostName("web")))
+		check(t, err)
+		// A full queue loses frames, as a wire does.
+		_, _ = wire.WriteTo(frame(mac, m.ToBytes()), &packet.Addr{HardwareAddr: broadcast})
+		if i == 1000 {
+			f.agent(f.eps1, "")
+		}
+	}
+	f.settled(f.eps1, 7)
+	f.await("all are counted", func() bool {
+		s := f.status(f.eds1)
+		return s.Counts[DHCPLimited] > 0 && s.Counts[DHCPUnknown] > 0
+	})
+	if n := strings.Count(eds.Log(), "not a real server"); n > saidRoom {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// frame is a broadcast of a DHCP client without an address.
+func frame(from net.HardwareAddr, payload []byte) []byte {
+	b := append(append(bytes.Repeat([]byte{0xff}, 6), from...), 8, 0)
+	ip := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255}
+	binary.BigEndian.PutUint16(ip[2:], uint16(28+len(payload)))
+	var sum uint32
+	for i := 0; i < 20; i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(ip[i:]))
+	}
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(sum+sum>>16))
+	udp := []byte{0, dhcpClientPort, 0, dhcpServerPort, 0, 0, 0, 0}
+	binary.BigEndian.PutUint16(udp[4:], uint16(8+len(payload)))
+	return append(append(append(b, ip...), udp...), payload...)
 }

@@ -138,7 +138,7 @@ func (a *Agent) restore(ctx context.Context, device string, o *own) error {
 	if a.without.IsZero() {
 		a.without = time.Now()
 	}
-	if time.Since(a.without) < addressAfter {
+	if time.Since(a.without) < a.after {
 		return nil
 	}
 	p := placed{}

@@ -74,7 +74,7 @@ func play(text string) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if p.Kind == render.RealServer {
-		return NewAgent(AgentConfig{
+		a := NewAgent(AgentConfig{
 			Store: store, Pin: p.Pin, Node: p.Node, HostName: p.HostName, Device: p.Device, Directors: p.Directors,
 			Every: p.Every, Patience: p.Patience, Log: log,
 			Cluster: func() *cluster.Cluster {
@@ -84,7 +84,9 @@ func play(text string) error {
 				}
 				return c
 			},
-		}).Run(ctx)
+		})
+		a.after = time.Second
+		return a.Run(ctx)
 	}
 	var fallback *cluster.Cluster
 	if p.YAML != "" {

@@ -1,10 +1,13 @@
 package provision
 
 import (
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/svm-cluster/svm/ems/machine"
 )
 
 // A real server with an empty disk is known by its MAC address; without a station it
@@ -101,4 +104,66 @@ func TestAgentUndoes(t *testing.T) {
 		t.Errorf("left behind: a route by %v", via)
 	}
 	f.await("the release", func() bool { return f.status(f.eds1).Counts[DHCPReleased] == 1 })
+}
+
+// A director that was off during a push takes it from the other one, over the server
+// network, and then gives real servers what it took.
+func TestDirectorCatchesUp(t *testing.T) {
+	f := newFarm(t)
+	f.station.director(t, f.store(f.eds1), "eds1", 8, true)
+	f.station.director(t, f.store(f.eds2), "eds2", 7, true)
+	one := f.director(f.eds1)
+	f.director(f.eds2, netip.MustParseAddrPort("192.168.2.2:8485"))
+	f.settled(f.eds2, 8)
+	check(t, one.Stop(10*time.Second))
+	f.active(f.eds2, f.eds1)
+	f.agent(f.eps1, "")
+	f.settled(f.eps1, 8)
+}
+
+// A configured server that nothing gave its address gets it from its own
+// configuration, with no director there; not while another machine has it.
+func TestConfiguredWithoutAddress(t *testing.T) {
+	f := newFarm(t)
+	f.station.server(t, f.store(f.eps1), "eps1", 7, machine.Settled)
+	f.stranger.Addr("eth0", "192.168.2.11/24")
+	agent := f.agent(f.eps1, "")
+	f.await("the conflict is said", func() bool {
+		return strings.Contains(agent.Log(), "is in use by "+f.stranger.MAC("eth0").String())
+	})
+	if all, _ := addresses(t, f.eps1); len(all) != 0 {
+		t.Errorf("it took %v all the same", all)
+	}
+	f.stranger.AddrDel("eth0", "192.168.2.11/24")
+	f.await("its address", func() bool {
+		all, forever := addresses(t, f.eps1)
+		return forever && len(all) == 1 && all[0] == "192.168.2.11/24"
+	})
+	if via := defaultRoute(t, f.eps1); via.String() != "192.168.2.254" {
+		t.Errorf("default route by %v", via)
+	}
+	check(t, agent.Stop(10*time.Second))
+	if all, _ := addresses(t, f.eps1); len(all) != 1 {
+		t.Errorf("after the agent's end: %v; the address is the configuration's", all)
+	}
+}
+
+// A killed agent's lease is taken up by the next one: the address becomes lasting.
+func TestAgentKilled(t *testing.T) {
+	f := newFarm(t)
+	f.active(f.eds1, f.eds2)
+	f.director(f.eds1)
+	agent := f.agent(f.eps1, "")
+	f.await("an address", func() bool {
+		all, _ := addresses(t, f.eps1)
+		return len(all) == 1
+	})
+	agent.Kill()
+	f.station.director(t, f.store(f.eds1), "eds1", 7, true)
+	f.agent(f.eps1, "")
+	f.settled(f.eps1, 7)
+	f.await("the address stays", func() bool {
+		all, forever := addresses(t, f.eps1)
+		return forever && len(all) == 1
+	})
 }
