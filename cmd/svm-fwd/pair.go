@@ -46,8 +46,8 @@ const (
 	// flushWithin bounds the wait, on the way down, for the other director to
 	// confirm the last connections.
 	flushWithin = 200 * time.Millisecond
-	// yieldWithin bounds the wait, on the way down, for the other one to forward.
-	yieldWithin = 250 * time.Millisecond
+	// yieldWithin bounds the wait, on the way down, for the other one to call the clients.
+	yieldWithin = 500 * time.Millisecond
 	// linger is how long a director forwards on then: packets are on their way to it
 	// until the clients' router has heard the other one.
 	linger = 50 * time.Millisecond
@@ -156,6 +156,9 @@ func (p *pair) take() {
 			p.sync.AwaitYield()
 		}
 		err = p.director.SetRole(true)
+		if p.sync != nil && err == nil {
+			p.sync.Called()
+		}
 	}
 	if err == nil {
 		p.failures = 0

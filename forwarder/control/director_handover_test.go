@@ -29,6 +29,7 @@ func (p *livePair) hand(from, to int, late time.Duration) {
 		if err := p.ds[to].SetRole(true); err != nil {
 			p.t.Error(err)
 		}
+		p.syncs[to].Called()
 	})
 	time.Sleep(late) // until it hears of the other one
 	p.ds[from].Yield()

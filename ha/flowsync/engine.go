@@ -19,6 +19,7 @@ type engine struct {
 	ticked   flow.Tick
 
 	taking   bool // about to be active: see handover.go
+	calling  bool // and the clients know
 	takenAt  flow.Tick
 	refused  bool // the peer's host says that nobody listens there any more
 	yielding bool // about to be a backup
@@ -52,6 +53,7 @@ type session struct {
 	// Of the peer, as it says.
 	known, peerActive, peerSynced bool
 	peerTaking, peerYielding      bool
+	peerCalling                   bool
 	peerWant                      uint32
 
 	want   uint32 // passes that we asked for
@@ -198,6 +200,7 @@ const (
 	statusLeaving // it ends the session
 	statusTaking
 	statusYielding
+	statusCalling
 
 	statusLen = 16
 )
@@ -218,6 +221,9 @@ func (e *engine) sayFlags(flags byte, now flow.Tick) {
 	}
 	if e.yielding {
 		flags |= statusYielding
+	}
+	if e.taking && e.calling {
+		flags |= statusCalling
 	}
 	b := e.status[:headerLen]
 	b = append(b, flags, 0, 0, 0)

@@ -10,6 +10,7 @@ import (
 //
 //	taker: taking     it forwards, asks the other one to fall silent, and still learns
 //	giver: yielding   it answers for the VIPs no more, but forwards what still comes
+//	taker: calling    it has called the clients
 //	giver: not active it forwards no more, and all that it learned has been confirmed
 //	taker: active     it learns no more
 //
@@ -30,7 +31,7 @@ func (e *engine) take(now flow.Tick) {
 	if e.active || e.taking {
 		return
 	}
-	e.taking, e.takenAt, e.refused = true, now, false
+	e.taking, e.calling, e.takenAt, e.refused = true, false, now, false
 	e.mirror.marking = false // from now on our own workers put in what the peer doesn't have
 	if !e.learns(now) {
 		e.taken(now)
@@ -82,17 +83,27 @@ func (e *engine) yield(now flow.Tick) {
 	}
 }
 
-// untaken tells whether the taker lives and does not forward yet.
-func (e *engine) untaken() bool {
+// call says that the clients have been called.
+func (e *engine) call(now flow.Tick) {
+	if e.taking && !e.calling {
+		e.calling = true
+		if e.session != nil {
+			e.say(now)
+		}
+	}
+}
+
+// uncalled tells whether the taker lives and has not called the clients yet.
+func (e *engine) uncalled() bool {
 	s := e.session
-	return e.yielding && s != nil && s.known && !s.peerTaking && !s.peerActive
+	return e.yielding && s != nil && s.known && !s.peerCalling && !s.peerActive
 }
 
 // heardRole takes over what a status says of the handover.
 func (e *engine) heardRole(s *session, flags byte, now flow.Tick) {
 	began := flags&statusTaking != 0 && !s.peerTaking
 	yielded := flags&statusYielding != 0 && !s.peerYielding
-	s.peerTaking, s.peerYielding = flags&statusTaking != 0, flags&statusYielding != 0
+	s.peerTaking, s.peerYielding, s.peerCalling = flags&statusTaking != 0, flags&statusYielding != 0, flags&statusCalling != 0
 	switch {
 	case e.taking && !e.learns(now):
 		e.taken(now)
@@ -144,16 +155,23 @@ func (s *Sync) Take() {
 // the other one forwards meanwhile.
 func (s *Sync) AwaitYield() { s.attend(func() bool { return !s.e.unyielding(s.cfg.Now()) }) }
 
+// Called tells the other director, after AwaitYield, that the clients were called.
+func (s *Sync) Called() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.e.call(s.cfg.Now())
+}
+
 // Yield tells the other director that this one answers for the VIPs no more. It
-// returns a time linger after the other one forwards, or is not there, or wait is
-// over, and tells of every change at once meanwhile. Then stop forwarding, Flush,
+// returns a time linger after the other one has called the clients, or is not
+// there, or wait is over, and tells of every change at once meanwhile. Then stop forwarding, Flush,
 // and SetActive(false).
 func (s *Sync) Yield(wait, linger time.Duration) {
 	s.mu.Lock()
 	s.e.yield(s.cfg.Now())
 	s.mu.Unlock()
 	over := time.Now().Add(wait)
-	s.attend(func() bool { return !s.e.untaken() || !time.Now().Before(over) })
+	s.attend(func() bool { return !s.e.uncalled() || !time.Now().Before(over) })
 	over = time.Now().Add(linger)
 	s.attend(func() bool { return !time.Now().Before(over) })
 }

@@ -57,21 +57,27 @@ func TestHandoverMissesNothing(t *testing.T) {
 			t.Fatal("it has the role without a word of the other")
 		}
 		called, left := flow.Tick(0), 0
-		for i := range 400 {
+		for i := range 500 {
 			if i == name {
 				g.yield(h.now)
 			}
 			if called == 0 && !e.unyielding(h.now) {
-				called = h.now
+				called = h.now + flow.Tick(h.r.IntN(80))
 				if !g.yielding && h.loss == 0 {
 					t.Fatalf("seed %d: the clients are called while the giver answers", seed)
 				}
+			}
+			if called != 0 && !h.now.Before(called) && !e.calling {
+				e.call(h.now)
+			}
+			if g.active && g.yielding && !g.uncalled() && h.now.Before(called) {
+				t.Fatalf("seed %d: the giver does not wait until the clients are called", seed)
 			}
 			if g.active {
 				h.random(0, 200+i%60, 8)
 			}
 			h.fast(1, func() bool { return false })
-			if g.yielding && !g.untaken() {
+			if g.yielding && !g.uncalled() {
 				if left++; left == 50 {
 					for n := 0; g.out.base < g.out.next || n == 0; n++ { // Flush
 						if n > 500 {
