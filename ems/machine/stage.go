@@ -36,12 +36,8 @@ func (s *Store) Stage(ctx context.Context, c *render.Config, p Proof) error {
 		return err
 	}
 	if err := x.stage(ctx, c, p); err != nil {
-		err = fmt.Errorf("generation %d can't be staged: %w", c.Generation, err)
-		if x.rec.Staged != 0 { // the record has it in spite of the error
-			err = errors.Join(err, x.change(func(r *record) { r.Staged = 0 }))
-		}
 		x.sweep()
-		return err
+		return fmt.Errorf("generation %d can't be staged: %w", c.Generation, err)
 	}
 	x.cfg.Log.Info("staged", "generation", c.Generation, "digest", c.Digest)
 	return nil
@@ -124,5 +120,9 @@ func (x *session) stage(ctx context.Context, c *render.Config, p Proof) error {
 	if err := x.dir.rename(dir+tmpSuffix, dir); err != nil {
 		return err
 	}
-	return x.change(func(r *record) { r.Staged = c.Generation })
+	err := x.change(func(r *record) { r.Staged = c.Generation })
+	if err != nil && x.rec.Staged != 0 { // the record has it in spite of the error
+		err = errors.Join(err, x.change(func(r *record) { r.Staged = 0 }))
+	}
+	return err
 }

@@ -186,3 +186,6 @@ func (s *Store) proofAttr() attr {
 	}
 	return a
 }
+
+// Incoming is the directory for uploads in the store dir; whoever uploads tidies it.
+func Incoming(dir string) string { return filepath.Join(dir, incomingDir) }
