@@ -75,13 +75,16 @@ func newest(c *cli.Context, s *station.Station, file, note string) (*station.Gen
 		var g *station.Generation
 		if g, err = s.Newest(); err == nil {
 			yaml, name = g.YAML, fmt.Sprintf("generation %d", g.Stamp.Generation)
+			if note == "" && c.Bool("again") {
+				note = "delivered again"
+			}
 			note = cmp.Or(note, "the same file; keys of machines, secrets or SVM itself have changed")
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	g, made, err := s.Commit(name, yaml, station.Change{Author: author(), Note: note})
+	g, made, err := s.Commit(name, yaml, station.Change{Author: author(), Note: note, Again: c.Bool("again")})
 	if err == nil && made {
 		sayCommitted(c.App.Writer, g, made)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/svm-cluster/svm/ems/cluster"
 	"github.com/svm-cluster/svm/ems/push"
+	"github.com/svm-cluster/svm/ems/render"
 	"github.com/svm-cluster/svm/ems/station"
 	"github.com/urfave/cli/v2"
 )
@@ -23,7 +24,12 @@ func pushPlan(c *cli.Context, s *station.Station, g *station.Generation) (push.P
 	if err != nil {
 		return push.Plan{}, err
 	}
-	hosts, err := push.ParseHosts(push.HostLines(g.Roster))
+	// Today's, with machines that were enrolled since: they can be asked already.
+	roster, err := s.Roster()
+	if err != nil {
+		return push.Plan{}, err
+	}
+	hosts, err := push.ParseHosts(push.HostLines(roster))
 	if err != nil {
 		return push.Plan{}, err
 	}
@@ -56,7 +62,7 @@ func gather(ctx context.Context, p push.Plan) []heard {
 	for i, o := range outcomes {
 		all[i].Outcome = o
 		if o.Report != nil {
-			all[i].Skew, all[i].Within = w.skew(o.Node, o.Report.Time)
+			all[i].Skew, all[i].Within = w.skew(o.Node, o.Report.Time, o.Kind == render.Director)
 		}
 	}
 	return all
@@ -78,13 +84,17 @@ func (w *stopwatch) Event(e push.Event) {
 	case push.Done, push.Failed:
 		w.to[e.Node] = time.Now()
 	default:
-		w.from[e.Node] = time.Now()
+		if w.from[e.Node].IsZero() {
+			w.from[e.Node] = time.Now()
+		}
 	}
 }
 
-func (w *stopwatch) skew(node string, clock time.Time) (skew, within time.Duration) {
+// skew compares a machine's clock with ours. News of those that aren't asked directly
+// come late: only that all was asked after the beginning is certain.
+func (w *stopwatch) skew(node string, clock time.Time, directly bool) (skew, within time.Duration) {
 	from, to := w.from[node], w.to[node]
-	if from.IsZero() {
+	if from.IsZero() || !directly {
 		from = w.began
 	}
 	if to.IsZero() {

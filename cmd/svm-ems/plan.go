@@ -23,7 +23,7 @@ func planCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "offline", Usage: "ask no machine"},
 			&cli.Uint64Flag{Name: "from", Usage: "compare with generation `NUMBER`, whatever the machines are on"},
-			colorFlag(),
+			fullFlag(), colorFlag(),
 		},
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 0, 1)
@@ -73,7 +73,11 @@ func showPlan(c *cli.Context, s *station.Station, file string) error {
 		return err
 	}
 	fmt.Fprintf(c.App.Writer, "%s, compared with %s\n", name, is.words)
-	if err := plan.Write(c.App.Writer, plan.Compare(old, byNode(now)), colored(c)); err != nil {
+	changes := plan.Compare(old, byNode(now))
+	if !c.Bool("full") {
+		brief(changes)
+	}
+	if err := plan.Write(c.App.Writer, changes, colored(c)); err != nil {
 		return err
 	}
 	var before *cluster.Cluster
@@ -92,6 +96,23 @@ func showPlan(c *cli.Context, s *station.Station, file string) error {
 		fmt.Fprintln(c.App.Writer, note)
 	}
 	return nil
+}
+
+func fullFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "full", Usage: "show the files of machines that have none yet, too"}
+}
+
+// brief leaves out what the files of a machine say that comes or goes: all of it is new,
+// or old.
+func brief(changes []plan.MachineChange) {
+	for i := range changes {
+		if k := changes[i].Change; k != plan.Added && k != plan.Removed {
+			continue
+		}
+		for j := range changes[i].Files {
+			changes[i].Files[j].Diff = ""
+		}
+	}
 }
 
 func byNode(all []*render.Config) map[string]*render.Config {
@@ -182,7 +203,11 @@ func (at *state) ask(ctx context.Context, s *station.Station, p push.Plan, fixed
 		at.words = "what the machines are on"
 	}
 	if len(silent) > 0 {
-		at.notes = append(at.notes, fmt.Sprintf("not heard, so taken to be on the generation delivered last: %s", list(silent)))
+		on := "on nothing yet"
+		if at.base != nil {
+			on = fmt.Sprintf("on generation %d", at.base.Stamp.Generation)
+		}
+		at.notes = append(at.notes, fmt.Sprintf("not heard, so taken to be %s: %s", on, list(silent)))
 	}
 	return ctx.Err()
 }

@@ -38,7 +38,9 @@ func pushCommand() *cli.Command {
 			"all of them back. A push that was interrupted is taken up by the next one. Without --wait or\n" +
 			"--skip a machine that can't be reached stops it before anything is changed.",
 		Flags: append([]cli.Flag{
-			noteFlag(), &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only show the plan"}, colorFlag(),
+			noteFlag(),
+			&cli.BoolFlag{Name: "again", Usage: "make a new generation even if nothing has changed: hand-edited files are put right"},
+			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only show the plan"}, fullFlag(), colorFlag(),
 		}, pushFlags()...),
 		Action: func(c *cli.Context) error {
 			args, err := arguments(c, 0, 1)
@@ -105,6 +107,10 @@ func deliver(c *cli.Context, s *station.Station, g *station.Generation) error {
 	}
 	skipped := []string{}
 	for _, m := range res.Machines {
+		if m.Report != nil && len(m.Report.Drift) > 0 {
+			fmt.Fprintf(c.App.ErrWriter, "warning: %s: %s: %s: svm-ems push --again puts it right\n", m.Node,
+				printable(m.Report.Drift[0].Path), printable(m.Report.Drift[0].Problem))
+		}
 		if m.Step == push.Skipped {
 			skipped = append(skipped, m.Node)
 		}

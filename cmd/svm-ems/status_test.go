@@ -107,11 +107,12 @@ func TestSkew(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 		w.Event(push.Event{Node: "eds1", Step: push.Done})
 		time.Sleep(time.Second)
-		if skew, within := w.skew("eds1", clock); skew != 3*time.Second || within != 50*time.Millisecond {
+		if skew, within := w.skew("eds1", clock, true); skew != 3*time.Second || within != 50*time.Millisecond {
 			t.Errorf("%v, give or take %v", skew, within)
 		}
-		// One that is only known to have answered by now.
-		if skew, within := w.skew("eps1", time.Now()); skew != within || within != 1050*time.Millisecond {
+		// One that was asked at any time since the beginning, and has answered by now.
+		w.Event(push.Event{Node: "eps1", Step: push.Connecting})
+		if skew, within := w.skew("eps1", time.Now(), false); skew != within || within != 1050*time.Millisecond {
 			t.Errorf("%v, give or take %v", skew, within)
 		}
 	})

@@ -46,6 +46,9 @@ func (g *Generation) Input() render.Input {
 // Change says who makes a generation, and why.
 type Change struct {
 	Author, Note string
+	// Again makes a generation even if nothing differs from the newest one: machines
+	// take it anew then.
+	Again bool
 	// AtLeast, if greater than the number that is next, becomes the new generation's: a
 	// station that was restored from an old backup catches up with its machines so.
 	AtLeast uint64
@@ -178,7 +181,7 @@ func (s *Station) commit(name string, yaml []byte, c Change, of uint64) (*Genera
 	if err != nil {
 		return nil, false, err
 	}
-	if newest := d.Newest; newest != nil && bytes.Equal(newest.YAML, yaml) && sameRoster(newest.Roster, d.Input.Roster) &&
+	if newest := d.Newest; newest != nil && !c.Again && bytes.Equal(newest.YAML, yaml) && sameRoster(newest.Roster, d.Input.Roster) &&
 		newest.Stamp.Generation >= c.AtLeast && s.current(newest, d) {
 		return newest, false, nil
 	}

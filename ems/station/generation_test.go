@@ -19,10 +19,14 @@ func TestHistory(t *testing.T) {
 	if err != nil || made || again.Stamp != g2.Stamp || again.Note != "weight 2" {
 		t.Errorf("the same again: %v, %+v, %v", made, again.Record, err)
 	}
-	commit(t, s, 3)
-	g4, made, err := s.Rollback(2, Change{Author: "bob@ems", Note: "3 was bad"})
-	if err != nil || !made || g4.Stamp.Generation != 4 || g4.Of != 2 || !bytes.Equal(g4.YAML, farm(2)) {
-		t.Fatalf("rollback: %v, %+v, %v", made, g4, err)
+	g3, made, err := s.Commit("cluster.yaml", farm(2), Change{Note: "weight 3", Again: true})
+	if err != nil || !made || g3.Stamp.Generation != 3 {
+		t.Errorf("again: %v, %+v, %v", made, g3, err)
+	}
+	commit(t, s, 4)
+	g5, made, err := s.Rollback(2, Change{Author: "bob@ems", Note: "4 was bad"})
+	if err != nil || !made || g5.Stamp.Generation != 5 || g5.Of != 2 || !bytes.Equal(g5.YAML, farm(2)) {
+		t.Fatalf("rollback: %v, %+v, %v", made, g5, err)
 	}
 	if _, made, err = s.Rollback(2, Change{}); err != nil || made {
 		t.Errorf("rollback to what is newest: %v, %v", made, err)
@@ -50,7 +54,7 @@ func TestHistory(t *testing.T) {
 			t.Errorf("bundle %d: %+v, %v; history says %+v", r.Stamp.Generation, b, err, r)
 		}
 	}
-	if got := strings.Join(notes, ", "); got != "the first, weight 2, weight 3, 3 was bad" {
+	if got := strings.Join(notes, ", "); got != "the first, weight 2, weight 3, weight 4, 4 was bad" {
 		t.Errorf("notes: %s", got)
 	}
 	_, err = s.Generation(9)
