@@ -52,7 +52,7 @@ func check(t testing.TB, err error) {
 	}
 }
 
-var stamped = regexp.MustCompile(`^# svm: cluster lab, generation ([0-9]+),`)
+var stamped = regexp.MustCompile(`^# svm: cluster [a-z]+, generation ([0-9]+),`)
 
 // sameGeneration fails unless every machine is wholly on the same generation, and
 // returns it.
