@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/svm-cluster/svm/ems/cluster"
@@ -92,8 +93,9 @@ func pinned(file string) (string, error) {
 		return stationKey()
 	}
 	b, err := os.ReadFile(file)
-	if err == nil && len(b) == 0 {
+	key := strings.TrimSpace(string(b))
+	if err == nil && key == "" {
 		err = errors.New(file + " is empty")
 	}
-	return string(b), err
+	return key, err
 }
