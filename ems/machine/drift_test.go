@@ -135,13 +135,15 @@ func (f *farm) kept(t *testing.T, path, text string) bool {
 func TestBeyondRepair(t *testing.T) {
 	f := newFarm(t)
 	f.push(t, 1)
-	if err := errors.Join(os.WriteFile(f.root+clusterFile, []byte("mine"), 0o644),
-		os.WriteFile(filepath.Join(f.dir, genName(1), configFile), []byte("{}"), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	err := f.do("repair", 0)
-	if err == nil || !strings.Contains(err.Error(), "push a new generation") {
-		t.Errorf("%v", err)
+	for _, text := range []string{"{}", "{", ""} {
+		if err := errors.Join(os.WriteFile(f.root+clusterFile, []byte("mine"), 0o644),
+			os.WriteFile(filepath.Join(f.dir, genName(1), configFile), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		err := f.do("repair", 0)
+		if err == nil || !strings.Contains(err.Error(), "push a new generation") || strings.Contains(err.Error(), "%!") {
+			t.Errorf("%v", err)
+		}
 	}
 	f.push(t, 2)
 	f.want(t, 2, Settled)

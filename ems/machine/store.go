@@ -47,8 +47,8 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("machine: the store %q and the root %q must be absolute paths", cfg.Dir, cfg.Root)
 	}
 	cfg.Dir, cfg.Root = filepath.Clean(cfg.Dir), filepath.Clean(cfg.Root)
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return nil, trouble(cfg.Dir, err)
+	if err := makeDir(cfg.Dir); err != nil {
+		return nil, err
 	}
 	s := &Store{cfg: cfg}
 	p, err := openPlace(cfg.Dir)
@@ -76,6 +76,24 @@ func Open(cfg Config) (*Store, error) {
 	}
 	defer l.Unlock()
 	return s, firstRecord(p)
+}
+
+// makeDir makes the store's directory if it isn't there. Daemons that aren't root read
+// their files through it, whatever the umask.
+func makeDir(dir string) error {
+	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if err := os.MkdirAll(above, 0o755); err != nil {
+		return trouble(above, err)
+	}
+	p, err := openPlace(above)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.mkdir(filepath.Base(dir), 0o755)
 }
 
 // session is one method's work in the store, under its lock.

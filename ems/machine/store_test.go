@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 )
 
@@ -186,5 +187,39 @@ func TestSettleFails(t *testing.T) {
 	f.step(t, 2, "recover")
 	if st := f.want(t, 2, Settled); st.Unsettled {
 		t.Error("still unsettled")
+	}
+}
+
+// Who may read what, whatever the umask: daemons their files, nobody else a secret.
+func TestModes(t *testing.T) {
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	f := newFarm(t)
+	f.push(t, 1)
+	f.step(t, 2, "stage", "switch")
+	for name, want := range map[string]os.FileMode{
+		"":                                      0o755,
+		generationsDir:                          0o755,
+		adoptedDir:                              0o700,
+		incomingDir:                             0o700,
+		recordFile:                              0o644,
+		lockFile:                                0o600,
+		genName(1):                              0o755,
+		genName(1) + "/root":                    0o755,
+		genName(1) + "/root/etc/svm":            0o755,
+		genName(1) + "/root" + clusterFile:      0o644,
+		genName(1) + "/root/etc/svm/relay.key":  0o600,
+		genName(1) + "/" + configFile:           0o600,
+		genName(1) + "/" + manifestIn:           0o600,
+		genName(1) + "/" + bundleIn:             0o600,
+		"../host/etc/svm":                       0o755,
+		"../host" + unitDir + "svm-fwd.service": 0o644,
+	} {
+		fi, err := os.Stat(filepath.Join(f.dir, name))
+		if err != nil {
+			t.Error(err)
+		} else if fi.Mode().Perm() != want {
+			t.Errorf("%q has mode %04o, want %04o", name, fi.Mode().Perm(), want)
+		}
 	}
 }

@@ -154,14 +154,13 @@ func (x *session) wholeConfig(g uint64, m *render.Manifest) (*render.Config, err
 		return nil, err
 	}
 	var c render.Config
-	if err := json.Unmarshal(b, &c); err == nil {
+	if err = json.Unmarshal(b, &c); err == nil {
 		err = m.Verify(&c)
-		if err == nil {
-			return &c, nil
-		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s is damaged: push a new generation: %w", x.path(name), err)
 	}
-	return nil, fmt.Errorf("%s is damaged: push a new generation: %w", x.path(name), err)
+	return &c, nil
 }
 
 // proof reads the proof of the generation that pick chooses, without the lock: a
