@@ -172,13 +172,13 @@ func (s *Store) Repair(ctx context.Context) error {
 	if link, err := x.linked(); err == nil && link == g && len(x.drift(g, m)) == 0 {
 		return x.retry(ctx)
 	}
+	if err := x.change(func(r *record) { r.Applied = 0 }); err != nil { // after a crash, too, it is activated
+		return err
+	}
 	if err := x.mend(g); err != nil {
 		return err
 	}
 	if _, err := x.survey(m, m); err != nil { // keeps what lies at real paths
-		return err
-	}
-	if err := x.change(func(r *record) { r.Applied = 0 }); err != nil { // a crash from here: activated again
 		return err
 	}
 	if err := x.point(currentLink, g); err != nil {
