@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 // asker asks questions on a terminal, or whatever stands in for one.
 type asker struct {
+	ctx context.Context
 	in  *bufio.Reader
 	out io.Writer
 	err error // ends all questions
@@ -21,7 +23,7 @@ type asker struct {
 
 // ask fills k by questions, with defaults that fit what was answered before.
 func ask(c *cli.Context, k *sketch) error {
-	a := &asker{in: bufio.NewReader(c.App.Reader), out: c.App.ErrWriter}
+	a := &asker{ctx: c.Context, in: bufio.NewReader(c.App.Reader), out: c.App.ErrWriter}
 	fmt.Fprintln(a.out, "An empty answer takes what is in brackets; a dash stands for none.")
 	a.label("Name of the farm", "farm", &k.name)
 	a.prefix("Clients' network", "192.168.1.0/24", &k.client.cidr)
@@ -86,7 +88,11 @@ func (a *asker) line(question, standard string) string {
 		question += " [" + standard + "]"
 	}
 	fmt.Fprint(a.out, question+": ")
-	text, err := a.in.ReadString('\n')
+	text, err := unlessInterrupted(a.ctx, func() (string, error) { return a.in.ReadString('\n') })
+	if a.ctx.Err() != nil {
+		a.err = err
+		return ""
+	}
 	if err != nil && (text == "" || !errors.Is(err, io.EOF)) {
 		a.err = errors.New("the answers ended: nothing was made")
 		return ""

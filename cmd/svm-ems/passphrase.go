@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -87,10 +88,18 @@ func askPassphrase(c *cli.Context, fresh bool) (string, error) {
 	if !ok {
 		return "", errors.New("there is no terminal to ask for it: give --passphrase-file FILE or --passphrase-fd N")
 	}
+	before, err := term.GetState(int(in.Fd()))
+	if err != nil {
+		return "", err
+	}
 	ask := func(prompt string) (string, error) {
 		fmt.Fprint(c.App.ErrWriter, prompt)
-		b, err := term.ReadPassword(int(in.Fd()))
+		b, err := unlessInterrupted(c.Context, func() ([]byte, error) { return term.ReadPassword(int(in.Fd())) })
 		fmt.Fprintln(c.App.ErrWriter)
+		if c.Context.Err() != nil {
+			// Its reader still waits, with the echo off.
+			err = errors.Join(err, term.Restore(int(in.Fd()), before))
+		}
 		return string(b), err
 	}
 	p, err := ask("Passphrase: ")
@@ -102,4 +111,25 @@ func askPassphrase(c *cli.Context, fresh bool) (string, error) {
 		err = errors.New("they differ")
 	}
 	return p, err
+}
+
+// unlessInterrupted reads from a terminal, which nothing can stop: after an interrupt
+// the reader is left to the process's end, which follows at once.
+func unlessInterrupted[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		value, err := read()
+		got <- answer{value, err}
+	}()
+	select {
+	case a := <-got:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, errors.New("interrupted: nothing was done")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -58,7 +59,8 @@ func sketchFlags() []cli.Flag {
 // newSketch reads the options, and asks for what they lack where it may.
 func newSketch(c *cli.Context) (*sketch, error) {
 	k := &sketch{ports: "80"}
-	if _, isTerminal := terminal(c.App.Reader); c.Bool("interactive") || isTerminal && c.NumFlags() == 0 {
+	given := slices.ContainsFunc(sketchFlags(), func(f cli.Flag) bool { return c.IsSet(f.Names()[0]) })
+	if _, ok := terminal(c.App.Reader); c.Bool("interactive") || ok && !given {
 		return k, ask(c, k)
 	}
 	for _, need := range []string{"cluster", "vip", "director", "realserver"} {
