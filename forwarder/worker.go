@@ -43,6 +43,7 @@ type Worker struct {
 	core     *Core
 	counters Counters
 	round    atomic.Uint64 // odd while a batch is decided about
+	emptied  atomic.Uint64 // times that no frame was there
 
 	snap      *Snapshot
 	rx        pktio.Batch
@@ -70,6 +71,11 @@ func (w *Worker) Counters() *Counters { return &w.counters }
 // another number, after a Snapshot was stored, all that the worker still does by
 // the one before is over, and its Feed has been told of it.
 func (w *Worker) Round() uint64 { return w.round.Load() }
+
+// Emptied counts how often the worker looked for frames, for 50 ms, and there were
+// none. Once it has moved on after a filter was set that lets nothing in, all that
+// came before has been forwarded.
+func (w *Worker) Emptied() uint64 { return w.emptied.Load() }
 
 const (
 	idleWait    = 50   // ms a receive waits before the worker looks round
@@ -114,7 +120,9 @@ func (w *Worker) step(wait int) error {
 		return err
 	}
 	n := w.rx.N // Release empties the batch
-	if n > 0 {
+	if n == 0 {
+		w.emptied.Add(1)
+	} else {
 		w.round.Add(1) // before the Snapshot is loaded
 	}
 	now := w.cfg.Now()

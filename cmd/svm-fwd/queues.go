@@ -53,7 +53,7 @@ func openQueues(me *cluster.Director, n int, table *flow.Table, snapshot *atomic
 			Receiver: rx, Servers: to[0], Clients: to[1], Table: table, Snapshot: snapshot, Now: now, Index: i, Count: n, Feed: feed, Log: log,
 		})
 		q.workers = append(q.workers, w)
-		q.views = append(q.views, control.WorkerView{Counters: w.Counters(), Receiver: rx, Servers: to[0], Clients: to[1], Round: w.Round})
+		q.views = append(q.views, control.WorkerView{Counters: w.Counters(), Receiver: rx, Servers: to[0], Clients: to[1], Round: w.Round, Emptied: w.Emptied})
 	}
 	return q, nil
 }

@@ -233,3 +233,28 @@ func TestRoleWaitsForTheWorkers(t *testing.T) {
 		t.Error("still active")
 	}
 }
+
+// What came before the role was given away is forwarded, however far a worker is
+// behind.
+func TestRoleWaitsForWhatCameBefore(t *testing.T) {
+	d := newLiveDirector(t, pairFarm, 1, true)
+	var got atomic.Int64
+	stop := d.arrivals(t, func(uint16, uint16, byte) { got.Add(1) })
+	defer stop()
+	const frames = 3000
+	for n := range frames {
+		d.put(t, segment(netip.AddrPortFrom(netip.MustParseAddr("198.51.100.1"), uint16(10_000+n)), netip.MustParseAddrPort(web), frame.SYN))
+	}
+	d.Yield()
+	if err := d.SetRole(false); err != nil {
+		t.Fatal(err)
+	}
+	if n := d.reasons()[forwarder.Standby]; n > 0 {
+		t.Errorf("%d frames were dropped by the backup", n)
+	}
+	for end := time.Now().Add(10 * time.Second); got.Load() < frames; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d frames have left", got.Load(), frames)
+		}
+	}
+}

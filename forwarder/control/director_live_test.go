@@ -73,7 +73,7 @@ func newLiveDirector(t *testing.T, text string, workers int, active bool) *liveD
 			Receiver: line, Servers: to, Clients: back, Table: d.table, Snapshot: d.snap, Now: d.now, Index: i, Count: workers, Feed: feed,
 		})
 		all = append(all, w)
-		d.views = append(d.views, WorkerView{Counters: w.Counters(), Receiver: line, Servers: to, Clients: back, Round: w.Round})
+		d.views = append(d.views, WorkerView{Counters: w.Counters(), Receiver: line, Servers: to, Clients: back, Round: w.Round, Emptied: w.Emptied})
 	}
 	d.Control, err = New(Config{
 		Node: "eds1", Log: slog.New(slog.DiscardHandler),

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/svm-cluster/svm/forwarder/flow"
+	"github.com/svm-cluster/svm/forwarder/pktio"
 )
 
 // A role that moves without a gap does so in halves, since for a moment both
@@ -38,7 +39,12 @@ func (c *Control) Yield() bool {
 // SetRole makes this director the active or the backup one. One whose Run has ended
 // has no role to give away any more, and can't take it. Once a role is given away
 // no worker does anything more that belongs to it.
-func (c *Control) SetRole(active bool) error { return c.setRole(active, false) }
+func (c *Control) SetRole(active bool) error {
+	if !active {
+		c.drain()
+	}
+	return c.setRole(active, false)
+}
 
 func (c *Control) setRole(active, mute bool) error {
 	c.mu.Lock()
@@ -84,8 +90,35 @@ func (c *Control) Learned() error {
 	return c.refresh()
 }
 
-// settleWithin bounds the wait for a worker whose thread gets no turn.
-const settleWithin = 100 * time.Millisecond
+// drain, after Yield, lets nothing more in, and waits until the workers have forwarded what was:
+// on a busy machine they may be behind.
+func (c *Control) drain() {
+	c.mu.Lock()
+	if !c.mute || c.ended || c.cfg.Filter.SetFilter(pktio.Filter{}) != nil { // giving the role away tries again, and tells
+		c.mu.Unlock()
+		return
+	}
+	c.filter = pktio.Filter{}
+	c.mu.Unlock()
+	was := make([]uint64, len(c.cfg.Workers))
+	for i, w := range c.cfg.Workers {
+		if w.Emptied != nil {
+			was[i] = w.Emptied()
+		}
+	}
+	end := time.Now().Add(drainWithin)
+	for i, w := range c.cfg.Workers {
+		for w.Emptied != nil && w.Emptied() == was[i] && time.Now().Before(end) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// Bounds of the waits for a worker whose thread gets no turn.
+const (
+	drainWithin  = 300 * time.Millisecond
+	settleWithin = 100 * time.Millisecond
+)
 
 // settle waits until every worker has finished the batch that it began under the
 // Snapshot before, so that all its changes have been told.

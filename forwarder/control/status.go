@@ -21,7 +21,8 @@ type WorkerView struct {
 	Receiver interface{ Stats() pktio.RxStats }
 	Servers  interface{ Stats() pktio.TxStats }
 	Clients  interface{ Stats() pktio.TxStats }
-	Round    func() uint64 // see forwarder.Worker; nil: nobody waits for this worker
+	// Of forwarder.Worker; nil: nobody waits for this worker.
+	Round, Emptied func() uint64
 }
 
 // Status gathers the director's state.
