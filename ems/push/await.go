@@ -5,39 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
-// awaitHealth asks all machines until they are well.
+// awaitHealth asks all machines until they are well. At least one look is taken whole,
+// however short Times.Health is.
 func (r *run) awaitHealth(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.t.Health, errUnwell)
-	defer cancel()
-	directors, ask := r.reachable(), r.heardServers()
-	var problems []string // of the last look that wasn't cut short
+	began := time.Now()
+	ask := r.heardServers()
 	for {
-		_ = each(directors, func(n *node) error {
-			// Not r.verb: that the daemon is being restarted is no failure here.
-			a, err := r.once(ctx, n, func(ctx context.Context, c *Client) (Answer, error) {
-				return c.Do(ctx, Request{Verb: Status}, nil)
-			})
-			if r.settle(n, Status, 0, a, err) != nil && n.report != nil {
-				n.report.Health = nil
-			}
-			return nil
-		})
-		failed := r.relay(ctx, ask, Status, r.p.Stamp.Generation)
-		v := r.look().judge()
-		var unwell []*node
-		for _, n := range ask {
-			if failed[n] != nil {
-				v.wrong("%v", failed[n])
-				unwell = append(unwell, n)
-				continue
-			}
-			f := farm{cluster: r.p.Cluster, servers: []seen{{n.name, healthOf(n.before), healthOf(n.report)}}}
-			var own verdict
-			if f.judgeServer(&own, f.servers[0]); len(own.problems) > 0 {
-				unwell = append(unwell, n)
-			}
+		v, unwell := r.lookAt(ctx, ask)
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
 		}
 		if len(v.problems) == 0 {
 			for _, w := range v.warnings {
@@ -45,20 +24,50 @@ func (r *run) awaitHealth(ctx context.Context) error {
 			}
 			return nil
 		}
-		if ctx.Err() == nil || problems == nil {
-			problems = v.problems
+		if time.Since(began) > r.t.Health {
+			return fmt.Errorf("the farm was not well within %v after the switch: %s", r.t.Health, strings.Join(v.problems, "; "))
 		}
 		ask = unwell // those that are well already aren't asked again
 		if !pause(ctx, r.t.Poll) {
-			if cause := context.Cause(ctx); !errors.Is(cause, errUnwell) {
-				return cause
-			}
-			return fmt.Errorf("the farm was not well within %v after the switch: %s", r.t.Health, strings.Join(problems, "; "))
+			return context.Cause(ctx)
 		}
 	}
 }
 
-var errUnwell = errors.New("not well in time")
+// lookAt asks the directors, and those real servers, once. What takes longer than the
+// whole farm may take counts as not well.
+func (r *run) lookAt(ctx context.Context, ask []*node) (v verdict, unwell []*node) {
+	ctx, cancel := context.WithTimeoutCause(ctx, max(r.t.Health, minLook), errors.New("no answer in time"))
+	defer cancel()
+	_ = each(r.reachable(), func(n *node) error {
+		// Not r.verb: that the daemon is being restarted is no failure here.
+		a, err := r.once(ctx, n, func(ctx context.Context, c *Client) (Answer, error) {
+			return c.Do(ctx, Request{Verb: Status}, nil)
+		})
+		if r.settle(n, Status, 0, a, err) != nil && n.report != nil {
+			n.report.Health = nil
+		}
+		return nil
+	})
+	failed := r.relay(ctx, ask, Status, r.p.Stamp.Generation)
+	v = r.look().judge()
+	for _, n := range ask {
+		if failed[n] != nil {
+			v.wrong("%v", failed[n])
+			unwell = append(unwell, n)
+			continue
+		}
+		var own verdict
+		f := farm{cluster: r.p.Cluster}
+		if f.judgeServer(&own, seen{n.name, healthOf(n.before), healthOf(n.report)}); len(own.problems) > 0 {
+			unwell = append(unwell, n)
+		}
+	}
+	return v, unwell
+}
+
+// minLook is what one look at the farm may take at least.
+const minLook = 10 * time.Second
 
 // heardServers are the real servers that take part.
 func (r *run) heardServers() (some []*node) {

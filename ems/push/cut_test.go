@@ -79,7 +79,7 @@ func cutAnywhere(t *testing.T, node string, silent bool) {
 	first(t, f, 2)
 	points := 24
 	if silent || testing.Short() {
-		points = 6
+		points = 4
 	}
 	g := uint64(1)
 	var total atomic.Int64 // of a whole push

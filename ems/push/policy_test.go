@@ -218,7 +218,7 @@ func TestHealth(t *testing.T) {
 				}
 			}
 			plan := f.Plan(2, f.YAML(2, "second"))
-			plan.Times.Health = time.Second
+			plan.Times.Health = 100 * time.Millisecond
 			res, err := push.Run(t.Context(), plan, nil)
 			if err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("%v does not say %q", err, c.says)

@@ -157,9 +157,9 @@ func (f *Farm) Plan(generation uint64, yaml []byte) push.Plan {
 	return push.Plan{
 		Cluster: c, Stamp: render.Stamp{Cluster: c.Name, Generation: generation, Digest: in.Digest()},
 		Bundle: raw, Signature: sig, Version: Version, Log: f.cfg.Log,
-		SSH: push.SSH{Key: f.Station, Hosts: hosts, Dial: f.dial, Timeout: 3 * time.Second, KeepAlive: 200 * time.Millisecond},
-		Times: push.Times{Step: 20 * time.Second, Away: time.Second, Retry: 20 * time.Millisecond,
-			Health: 3 * time.Second, Poll: 20 * time.Millisecond, Rollback: 10 * time.Second},
+		SSH: push.SSH{Key: f.Station, Hosts: hosts, Dial: f.dial, Timeout: 15 * time.Second, KeepAlive: time.Second},
+		Times: push.Times{Step: time.Minute, Away: 5 * time.Second, Retry: 20 * time.Millisecond,
+			Health: 20 * time.Second, Poll: 20 * time.Millisecond, Rollback: 30 * time.Second},
 	}
 }
 

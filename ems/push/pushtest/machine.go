@@ -74,8 +74,8 @@ func (f *Farm) newMachine(name string, relays map[string]ssh.Signer) *Machine {
 	}
 	if m.Kind == render.Director {
 		m.Receiver.Relay = &push.Relays{
-			SSH:     push.SSH{Dial: f.dial, Timeout: 3 * time.Second, KeepAlive: 200 * time.Millisecond},
-			KeyFile: filepath.Join(m.root, "etc/svm/relay.key"), Timeout: 20 * time.Second,
+			SSH:     push.SSH{Dial: f.dial, Timeout: 15 * time.Second, KeepAlive: time.Second},
+			KeyFile: filepath.Join(m.root, "etc/svm/relay.key"), Timeout: time.Minute,
 		}
 	}
 	m.host, _ = f.newKey()
