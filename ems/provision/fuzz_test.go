@@ -19,8 +19,10 @@ func FuzzDHCP(f *testing.F) {
 			f.Add(m.ToBytes())
 		}
 	}
+	x := newDesktop(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		x := newDesktop(t)
+		clear(x.known)
+		x.told = nil
 		s := &service{desk: x.desk, count: func(Count) {}, unknown: func(net.HardwareAddr, string) {},
 			macs: newBuckets[netMAC](5, 10, 10), stranger: newBuckets[struct{}](5, 10, 1), busy: map[string]bool{}}
 		m, node := s.sift(b, time.Now())
