@@ -30,7 +30,7 @@ func TestUnitsOfMachines(t *testing.T) {
 		{eps1, "svm-receiver.socket", "SocketUser=deploy", true},
 		{eps1, "svm-receiver@.service", "ExecStart=/usr/local/bin/svm-rs receive --direct --node eps1", true},
 		{eps1, "svm-receiver@.service", "ExecStopPost=/usr/local/bin/svm-rs receive --recover", true},
-		{eps1, "svm-rs.service", "ExecStart=/usr/local/bin/svm-rs apply --config /etc/svm/cluster.yaml --node eps1", true},
+		{eps1, "svm-rs.service", "ExecStart=/usr/local/bin/svm-rs apply --also /var/lib/svm-config/previous/root/etc/svm/cluster.yaml --config /etc/svm/cluster.yaml --node eps1", true},
 		{eps1, "svm-rs.service", "ExecReload=/usr/local/bin/svm-rs apply --also /var/lib/svm-config/previous/root/etc/svm/cluster.yaml --config /etc/svm/cluster.yaml --node eps1", true},
 		{eps1, "svm-agent.service", "ExecStart=/usr/local/bin/svm-rs agent --node eps1", true},
 	} {
