@@ -97,7 +97,7 @@ func acquire(ctx context.Context, path, user, verb string, wait time.Duration) (
 	// Even with no wait, an owner gets a moment to write down who it is.
 	limit, cancel := context.WithTimeout(ctx, max(wait, 5*lockPoll))
 	defer cancel()
-	for {
+	for first := true; ; first = false {
 		ok, err := f.TryLock()
 		if err != nil {
 			return nil, fmt.Errorf("lock %s: %w", filepath.Dir(path), err)
@@ -106,7 +106,8 @@ func acquire(ctx context.Context, path, user, verb string, wait time.Duration) (
 			break
 		}
 		owner := readOwner(path)
-		if wait <= 0 && owner.PID != 0 {
+		// Twice: the first time it may have been LockOwner, which only looks.
+		if wait <= 0 && owner.PID != 0 && !first {
 			return nil, &LockedError{owner}
 		}
 		select {
