@@ -3,6 +3,7 @@ package push_test
 import (
 	"bytes"
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -15,7 +16,12 @@ import (
 	"github.com/svm-cluster/svm/ems/push/pushtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(receiverDir); dir != "" {
+		os.Exit(beReceiver(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // recorder keeps events.
 type recorder struct {
