@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/svm-cluster/svm/bench/farm"
@@ -77,13 +78,28 @@ func tools(t testing.TB, names ...string) {
 	}
 }
 
+// disks is a directory in memory: the machines sync a lot, and share one real disk.
+func disks(t *testing.T) string {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
+		t.Logf("no tmpfs for the machines' disks: %v", err)
+		return dir
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // newFarm builds the farm with so many real servers, all machines booted and bare.
 func newFarm(t *testing.T, servers int) *Farm {
 	t.Helper()
 	tools(t, "/usr/sbin/sshd", "ssh-keygen")
 	p := programs(t)
 	f := &Farm{Programs: p, Farm: &farm.Farm{
-		Lab: netlab.New(t), Topology: farm.Topologies()[0], Families: []farm.Family{4}, Dir: t.TempDir(), Programs: p.Programs, Elect: true,
+		Lab: netlab.New(t), Topology: farm.Topologies()[0], Families: []farm.Family{4}, Dir: disks(t), Programs: p.Programs, Elect: true,
 	}}
 	f.Build(servers)
 	if err := f.Furnish(t.Context()); err != nil {
