@@ -29,6 +29,9 @@ func Reborn() bool {
 	switch {
 	case filepath.Base(os.Args[0]) == "systemctl":
 		os.Exit(systemctl(os.Args[1:]))
+	case filepath.Base(os.Args[0]) == "strike":
+		fmt.Fprintln(os.Stderr, "strike:", strike(os.Args[1:]))
+		os.Exit(1)
 	case os.Getenv(envInit) != "":
 		os.Unsetenv(envInit)
 		if err := initd(); err != nil {
@@ -49,8 +52,14 @@ type reply struct {
 
 // systemctl hands its arguments to the machine's init.
 func systemctl(args []string) int {
+	r := ask(initSocket, args)
+	fmt.Print(r.Text)
+	return r.Code
+}
+
+func ask(socket string, args []string) reply {
 	var r reply
-	c, err := net.Dial("unix", initSocket)
+	c, err := net.Dial("unix", socket)
 	if err == nil {
 		defer c.Close()
 		if err = json.NewEncoder(c).Encode(request{args}); err == nil {
@@ -60,8 +69,7 @@ func systemctl(args []string) int {
 	if err != nil {
 		r = reply{1, "systemctl: " + err.Error() + "\n"}
 	}
-	fmt.Print(r.Text)
-	return r.Code
+	return r
 }
 
 // manager is the stand-in for systemd.
@@ -151,8 +159,16 @@ func (m *manager) obey(out io.Writer, args []string) int {
 			units[i] = name + ".service"
 		}
 	}
-	if verb == "daemon-reload" {
+	switch verb {
+	case "daemon-reload":
 		return 0 // unit files are read afresh at each start
+	case "list-units": // only their names
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for name := range m.services {
+			fmt.Fprintln(out, name)
+		}
+		return 0
 	}
 	for _, name := range units {
 		var err error
@@ -237,9 +253,13 @@ func (m *manager) start(name string) error {
 		m.mu.Unlock()
 		return nil
 	}
+	old := s
 	s = newService(m, name, u)
 	m.services[name] = s
 	m.mu.Unlock()
+	if old != nil {
+		old.stop() // it may be about to start again by itself
+	}
 	return s.start(nil)
 }
 
@@ -304,6 +324,10 @@ func (m *manager) listen(name string, u unit) error {
 	_ = os.Remove(path) // of the last boot
 	ln, err := net.Listen("unix", path)
 	if err != nil {
+		return err
+	}
+	if err := lend(path, u); err != nil {
+		ln.Close()
 		return err
 	}
 	m.sockets[name] = ln

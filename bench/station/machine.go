@@ -89,7 +89,7 @@ func (m *Machine) Wipe(p Programs) error {
 	if err != nil {
 		return err
 	}
-	for name, target := range map[string]string{"svm-fwd": p.FWD, "svm-rs": p.RS, "svm-ems": p.EMS, "systemctl": exe, "web": exe} {
+	for name, target := range map[string]string{"svm-fwd": p.FWD, "svm-rs": p.RS, "svm-ems": p.EMS, "systemctl": exe, "strike": exe, "web": exe} {
 		if err := os.Symlink(target, m.Path("/usr/local/bin/"+name)); err != nil {
 			return err
 		}
@@ -236,6 +236,16 @@ func (m *Machine) Log() string {
 		}
 	}
 	return b.String()
+}
+
+// Units are the services that the machine's init knows of, running or not, instances
+// as long as they run or are cleaned up after.
+func (m *Machine) Units() ([]string, error) {
+	r := ask(m.Path(initSocket), []string{"list-units"})
+	if r.Code != 0 {
+		return nil, fmt.Errorf("%s: %s", m.Name(), r.Text)
+	}
+	return strings.Fields(r.Text), nil
 }
 
 // Wrap puts words before the program of each process of a unit that starts from now

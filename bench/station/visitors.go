@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,6 +52,13 @@ func (v *Visitors) count(server string, err error) {
 	if err != nil {
 		v.errs = append(v.errs, fmt.Errorf("at %s: %w", time.Now().Format("15:04:05.000"), err))
 	}
+}
+
+// Failures are the requests that failed so far.
+func (v *Visitors) Failures() []error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.errs)
 }
 
 // Leave waits for the last requests and tells how many there were; every one that
