@@ -3,17 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 
+	"github.com/svm-cluster/svm/ems/cluster"
+	"github.com/svm-cluster/svm/ems/provision"
 	"github.com/svm-cluster/svm/ems/push"
+	"github.com/svm-cluster/svm/ems/render"
 	"github.com/svm-cluster/svm/forwarder/control"
 )
 
 // healthWithin bounds how long the daemon is asked.
 const healthWithin = 5 * time.Second
 
-// daemonHealth tells the station how the daemon at the socket does.
-func daemonHealth(socket string) func(context.Context) *push.Health {
+// daemonHealth tells the station how this director does: the daemon at the socket, and
+// svm-fwd provision.
+func daemonHealth(socket, node string) func(context.Context) *push.Health {
 	return func(ctx context.Context) *push.Health {
 		ctx, cancel := context.WithTimeout(ctx, healthWithin)
 		defer cancel()
@@ -21,8 +26,28 @@ func daemonHealth(socket string) func(context.Context) *push.Health {
 		if err != nil {
 			return &push.Health{Problems: []string{"svm-fwd gives no answer: " + err.Error()}}
 		}
-		return summary(&s)
+		h := summary(&s)
+		h.Problems = append(h.Problems, provisionProblems(ctx, node)...)
+		return h
 	}
+}
+
+// provisionProblems are what svm-fwd provision of this director complains of, such as
+// two machines with one address.
+func provisionProblems(ctx context.Context, node string) []string {
+	c, err := cluster.Load(render.ClusterFile)
+	if err != nil {
+		return nil // the daemon says so
+	}
+	d := c.Director(node)
+	if d == nil {
+		return nil
+	}
+	s, err := provision.AskStatus(ctx, netip.AddrPortFrom(d.Server.Address, c.Delivery.ConfigPort))
+	if err != nil {
+		return []string{"svm-fwd provision gives no answer: " + err.Error()}
+	}
+	return s.Problems
 }
 
 // summary is what of a director's status the station looks at.

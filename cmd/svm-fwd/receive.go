@@ -112,7 +112,7 @@ func receiver(c *cli.Context, log *slog.Logger) (*push.Receiver, error) {
 	return &push.Receiver{
 		Store: store, Kind: render.Director, Node: name, Pin: pin, Identity: identity,
 		Incoming: filepath.Join(c.String("store"), "incoming"),
-		Health:   daemonHealth(socketPath(c)),
+		Health:   daemonHealth(socketPath(c), name),
 		Relay: &push.Relays{
 			SSH:     push.SSH{Timeout: 10 * time.Second},
 			KeyFile: render.RelayKeyFile,
