@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
 )
 
 const (
@@ -75,7 +76,12 @@ func (c *Client) Do(ctx context.Context, r Request, onEvent func(Event)) (Answer
 		err = io.ErrUnexpectedEOF
 		// The session ended in good order, so the network is well; was there a receiver at all?
 		if wait := sess.Wait(); wait != nil && complaint.n > 0 {
-			return Answer{}, failure(c.node, Unreachable, "%s: it gave no answer but: %s", r.Verb, plain(string(complaint.b[:complaint.n])))
+			cause := Unreachable // it may be there in a moment
+			var exit *ssh.ExitError
+			if errors.As(wait, &exit) && (exit.ExitStatus() == 126 || exit.ExitStatus() == 127) {
+				cause = Refused // the shell's words for a program that isn't there
+			}
+			return Answer{}, failure(c.node, cause, "%s: it gave no answer but: %s", r.Verb, plain(string(complaint.b[:complaint.n])))
 		}
 	}
 	return Answer{}, c.broken(ctx, string(r.Verb), err)
