@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/svm-cluster/svm/ems/cluster"
@@ -69,8 +71,10 @@ func pushCommand() *cli.Command {
 	}
 }
 
-// deliver pushes g; the caller holds the lock.
+// deliver pushes g; the caller holds the lock. From here on a terminal or a pipe that is
+// lost ends nothing: a farm is not left in the middle because an operator's line broke.
 func deliver(c *cli.Context, s *station.Station, g *station.Generation) error {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	if c.Bool("trust-new") {
 		learned, err := trustNew(c, s, g)
 		if err != nil {
