@@ -16,6 +16,10 @@ import (
 // healthWithin bounds how long the daemon is asked.
 const healthWithin = 5 * time.Second
 
+// conflictFor is how long another host's answer for a VIP counts: longer than the time
+// between two of them where it goes on, and soon over where a role was changing.
+const conflictFor = 10 * time.Second
+
 // daemonHealth tells the station how this director does: the daemon at the socket, and
 // svm-fwd provision.
 func daemonHealth(socket, node string) func(context.Context) *push.Health {
@@ -26,7 +30,7 @@ func daemonHealth(socket, node string) func(context.Context) *push.Health {
 		if err != nil {
 			return &push.Health{Problems: []string{"svm-fwd gives no answer: " + err.Error()}}
 		}
-		h := summary(&s)
+		h := summary(&s, time.Now())
 		h.Problems = append(h.Problems, provisionProblems(ctx, node)...)
 		return h
 	}
@@ -51,12 +55,15 @@ func provisionProblems(ctx context.Context, node string) []string {
 }
 
 // summary is what of a director's status the station looks at.
-func summary(s *control.Status) *push.Health {
+func summary(s *control.Status, now time.Time) *push.Health {
 	h := &push.Health{Role: s.Role, Digest: s.Digest}
 	if s.Rejected != "" {
 		h.Problems = append(h.Problems, "the cluster file is refused: "+s.Rejected)
 	}
 	for _, c := range s.Conflicts {
+		if now.Sub(c.Last) > conflictFor {
+			continue
+		}
 		h.Problems = append(h.Problems, fmt.Sprintf("%s at %s answers for the VIP %s", c.MAC, c.Device, c.VIP))
 	}
 	for _, v := range s.Services {
