@@ -396,6 +396,7 @@ func (e *engine) setActive(on bool, now flow.Tick) {
 	e.taking, e.yielding = false, false
 	if on == e.active {
 		if was && e.session != nil {
+			e.wish(e.session) // passes meanwhile counted for nothing, and our workers changed the table
 			e.say(now)
 		}
 		return
