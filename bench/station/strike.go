@@ -32,7 +32,8 @@ func (s Strike) strace(log string) []string {
 		inject = "signal=KILL"
 	}
 	return []string{
-		"/usr/bin/strace", "-f", "--seccomp-bpf", "-y", "-q", "-o", log, "-e", "trace=" + s.Calls, "-e", "signal=none",
+		// Not --seccomp-bpf: it lets faults after the first call pass (strace 6.1).
+		"/usr/bin/strace", "-f", "-y", "-q", "-o", log, "-e", "trace=" + s.Calls, "-e", "signal=!SIGURG",
 		"-e", fmt.Sprintf("inject=%s:%s:when=%d", s.Calls, inject, s.Nth),
 	}
 }
@@ -79,23 +80,29 @@ func struck(log string) string {
 	}
 	lines := strings.Split(string(b), "\n")
 	first, _, _ := strings.Cut(lines[0], " ")
+	begun := map[string]string{} // by thread
 	killed, last := false, ""
 	for _, line := range lines {
 		pid, call, _ := strings.Cut(line, " ")
 		call = strings.TrimSpace(call)
+		open, unfinished := strings.CutSuffix(call, "<unfinished ...>")
 		switch {
 		case strings.HasSuffix(call, "(INJECTED)"):
 			return call
 		case call == "+++ killed by SIGKILL +++":
 			killed = killed || pid == first
-		case strings.HasSuffix(call, "<unfinished ...>") || strings.HasSuffix(call, "= ?"):
-			last = call
+		case strings.HasSuffix(call, "= ?"):
+			if last = call; strings.HasPrefix(call, "<...") {
+				last = begun[pid]
+			}
+		case unfinished:
+			begun[pid] = open
 		}
 	}
 	if !killed {
 		return ""
 	}
-	return last
+	return strings.Join(strings.Fields(last), " ")
 }
 
 // strike is what the wrapped receiver's unit starts: it looks which command the session
