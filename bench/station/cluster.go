@@ -22,7 +22,7 @@ func (f *Farm) ClusterText(scheduler string, weights []int, more string) string 
 	p("station: {address: %s}", server.Addr(4, farm.StationHost))
 	p("delivery: {ssh_user: root}")
 	p("ha: {vrid: 51, interval: 100ms, key_file: /etc/svm/ha.key}")
-	p("forwarding: {connections: 10000}")
+	p("forwarding: {connections: 100000}")
 	p("directors:")
 	for i, d := range f.Farm.EDS {
 		p("  - {name: %s, priority: %d, client: {device: eth0, address: %s}, server: {device: %s, address: %s}}",
