@@ -61,7 +61,7 @@ func (m *Machine) Enroll() (Line, error) {
 	}
 	u, err := user.Lookup(m.User)
 	if err != nil {
-		return line, fmt.Errorf("user %s, whom the station logs in as: %w (useradd --system --create-home --home-dir /var/lib/%s --shell /bin/sh %s)", m.User, err, m.User, m.User)
+		return line, fmt.Errorf("user %s, whom the station logs in as: %w (useradd --system --create-home --home-dir /var/lib/%s --shell /bin/sh --password '*' %s)", m.User, err, m.User, m.User)
 	}
 	if m.Kind == render.Director {
 		if line.Age, err = m.identity(); err != nil {

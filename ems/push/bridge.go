@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"strings"
 )
@@ -24,6 +25,9 @@ func Bridge(ctx context.Context, socket, command string, in io.Reader, out io.Wr
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", socket)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("receiver: %w (it lets in the user that this machine was enrolled with: enroll --user NAME, or delivery.ssh_user of the cluster file, is another one)", err)
+	}
 	if err != nil {
 		return fmt.Errorf("receiver: %w (systemctl enable --now svm-receiver.socket)", err)
 	}

@@ -89,7 +89,7 @@ func (h *Hosts) check(t Target, key ssh.PublicKey, trust func(string, ssh.Public
 	for _, k := range ke.Want {
 		known = append(known, k.Key.Type()+" "+ssh.FingerprintSHA256(k.Key))
 	}
-	return failure(t.Node, HostKey, "ITS HOST KEY HAS CHANGED: enrolled is %s, but %s shows %s %s; nothing was sent there. Either somebody else answers at that address, or the machine was installed anew: then enroll it again (`svm-ems enroll LINE` with the line that `enroll` prints on %s)",
+	return failure(t.Node, HostKey, "ITS HOST KEY HAS CHANGED: enrolled is %s, but %s shows %s %s; nothing was sent there. Either somebody else answers at that address, or the machine was installed anew: then enroll it again (`svm-ems enroll --replace LINE` with the line that `enroll` prints on %s)",
 		strings.Join(known, " or "), t.Addr, key.Type(), ssh.FingerprintSHA256(key), t.Node)
 }
 
