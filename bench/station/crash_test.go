@@ -2,6 +2,7 @@ package station
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,11 @@ func TestKilled(t *testing.T) {
 	check(t, p.wait())
 	c.same("undisturbed")
 	steps := stepsOf(p.said)
+	steps = slices.DeleteFunc(steps, func(s string) bool { // what the second of a kind does before the switch is like the first one's
+		second := strings.HasPrefix(s, "eds2") || strings.HasPrefix(s, "eps2")
+		first := strings.HasPrefix(s, "eds1") || strings.HasPrefix(s, "eps1")
+		return !first && !(second && (strings.Contains(s, "switching") || strings.Contains(s, "confirming")))
+	})
 
 	abandoned, mending := abandonedPushes(), mendedPushes()
 	for i := 0; i < max(len(steps), 2*len(abandoned), 3*len(mending)); i++ {
@@ -69,7 +75,7 @@ func (c *crashes) hit(who, where, hit, are string) {
 		hit = "(not reached)"
 	}
 	hit = inStore.Replace(hit)
-	c.table = append(c.table, fmt.Sprintf("%-4s %-24s %-16s %.130s", who, where, are, hit))
+	c.table = append(c.table, fmt.Sprintf("%-4s %-42s %-12s %.130s", who, where, are, hit))
 }
 
 // inStore shortens what strace says.
@@ -106,7 +112,7 @@ func (c *crashes) stationAt(step string) {
 
 // stationStrikes are calls of svm-ems that change its state.
 func stationStrikes() (all []Strike) {
-	for _, n := range []int{1, 2, 3, 5, 8} {
+	for _, n := range []int{1, 3, 8} {
 		all = append(all, Strike{Calls: "fsync", Nth: n})
 	}
 	for _, n := range []int{1, 2, 3, 5} {
@@ -130,7 +136,7 @@ func (c *crashes) stationIn(s Strike) {
 
 // abandonedPushes are pushes whose station dies together with a receiver.
 func abandonedPushes() (all []strikes) {
-	for _, m := range []string{"eds1", "eps1", "eds2", "eps2"} {
+	for _, m := range []string{"eds1", "eps1", "eps2"} {
 		for _, s := range []Strike{
 			{Verb: "switch", Calls: "renameat", Nth: 3}, // current
 			{Verb: "switch", Calls: "symlinkat", Nth: 1},
@@ -179,11 +185,11 @@ func mendedPushes() []strikes {
 			"eds1": {s("switch", "renameat", 2)}, "eds2": {s("relay switch", "write", 8)},
 			"eps1": {s("switch", "waitid", 1), s("confirm", "unlinkat", 3)}, "eps2": {s("status", "flock", 1), s("confirm", "unlinkat", 12)},
 		}, {
-			"eds1": {s("switch", "renameat", 4)}, "eds2": {s("relay stage", "write", 14)},
+			"eds1": {s("switch", "renameat", 4)}, "eds2": {s("relay stage", "write", 7)},
 			"eps1": {s("switch", "symlinkat", 2), s("confirm", "renameat", 2)}, "eps2": {s("switch", "fsync", 3), s("confirm", "fsync", 2)},
 		}, {
 			"eds1": {s("confirm", "renameat", 1)}, "eds2": {s("relay confirm", "write", 6)},
-			"eps1": {s("switch", "fsync", 4), s("confirm", "openat", 60)}, "eps2": {s("switch", "waitid", 2), s("confirm", "renameat", 3)},
+			"eps1": {s("switch", "fsync", 4), s("confirm", "openat", 60)}, "eps2": {s("switch", "waitid", 1), s("confirm", "renameat", 3)},
 		}, {
 			"eds1": {s("switch", "waitid", 1)}, "eds2": {s("confirm", "renameat", 2)},
 			"eps1": {s("switch", "renameat", 6), s("stage", "fsync", 8)}, "eps2": {s("switch", "fsync", 7), s("sftp", "unlinkat", 1)},
@@ -210,7 +216,7 @@ func (c *crashes) goesOn(at strikes) {
 func rollbacks() []strikes {
 	s := func(calls string, n int) []Strike { return []Strike{{Verb: "rollback", Calls: calls, Nth: n}} }
 	return []strikes{
-		{"eds1": s("renameat", 1), "eds2": s("renameat", 2), "eps1": s("renameat", 2), "eps2": s("renameat", 1)},
+		{"eds1": s("renameat", 1), "eds2": s("fsync", 1), "eps1": s("renameat", 2), "eps2": s("renameat", 1)},
 		{"eds1": s("renameat", 3), "eds2": s("symlinkat", 1), "eps1": s("renameat", 3), "eps2": s("symlinkat", 1)},
 		{"eds1": s("fsync", 2), "eds2": s("waitid", 1), "eps1": s("waitid", 1), "eps2": s("fsync", 4)},
 	}

@@ -46,7 +46,7 @@ func furnished(t *testing.T, f *Farm) *trial {
 	check(t, f.Serving(t.Context()))
 	r.sound = f.sameGeneration(t)
 	r.begun = r.sound
-	r.visitors = f.Visit(t.Context(), 2)
+	r.visitors = f.visit(t.Context(), 3, 30*time.Millisecond)
 	t.Cleanup(func() {
 		n, err := r.visitors.Leave()
 		if err != nil {

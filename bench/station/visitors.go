@@ -21,8 +21,13 @@ type Visitors struct {
 	errs []error
 }
 
-// Visit sends so many visitors.
+// Visit sends so many visitors, who take a breath between two pages: this is an
+// ordinary farm, not a benchmark.
 func (f *Farm) Visit(ctx context.Context, visitors int) *Visitors {
+	return f.visit(ctx, visitors, 5*time.Millisecond)
+}
+
+func (f *Farm) visit(ctx context.Context, visitors int, breath time.Duration) *Visitors {
 	ctx, stop := context.WithCancel(ctx)
 	v := &Visitors{stop: stop, by: map[string]int{}}
 	caller := f.Caller(4)
@@ -34,9 +39,9 @@ func (f *Farm) Visit(ctx context.Context, visitors int) *Visitors {
 				_, server, err := caller.Page(one, "/")
 				cancel()
 				v.count(server, err)
-				select { // an ordinary farm, not a benchmark
+				select {
 				case <-ctx.Done():
-				case <-time.After(5 * time.Millisecond):
+				case <-time.After(breath):
 				}
 			}
 		})
