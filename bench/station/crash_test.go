@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -45,11 +44,12 @@ func TestKilled(t *testing.T) {
 	for _, s := range stationStrikes() {
 		c.stationIn(s)
 	}
+	c.mended("commits that were interrupted")
 	for _, r := range rollbacks() {
 		c.goesBack(r)
 	}
 	for _, b := range bystanders() {
-		c.bystander(b)
+		c.bystanders(b)
 	}
 	c.mended("everything")
 	t.Logf("%d points in %.0f s:\n%s", c.points, time.Since(began).Seconds(), strings.Join(c.table, "\n"))
@@ -136,7 +136,7 @@ func (c *crashes) stationIn(s Strike) {
 
 // abandonedPushes are pushes whose station dies together with a receiver.
 func abandonedPushes() (all []strikes) {
-	for _, m := range []string{"eds1", "eps1", "eps2"} {
+	for _, m := range []string{"eds1", "eps1"} {
 		for _, s := range []Strike{
 			{Verb: "switch", Calls: "renameat", Nth: 3}, // current
 			{Verb: "switch", Calls: "symlinkat", Nth: 1},
@@ -244,37 +244,38 @@ type bystander struct {
 	at        string // the step at which that happens
 }
 
-func bystanders() []bystander {
-	return []bystander{
-		{"eds1", "svm-fwd run", "eps1 switching/1"},
-		{"eds1", "svm-fwd run", "eds1 confirming/1"},
-		{"eds1", "svm-fwd provision", "eds1 switching/1"},
-		{"eps1", "svm-rs agent", "eps1 switching/1"},
-		{"eps2", "svm-rs agent", "eps2 staging/1"},
-		{"eds2", "svm-fwd receive --direct", "eds2 switching/1"},
+// bystanders are those of each push.
+func bystanders() [][]bystander {
+	return [][]bystander{
+		{{"eds1", "svm-fwd run", "eps1 switching/1"}, {"eps2", "svm-rs agent", "eps2 staging/1"}},
+		{{"eds1", "svm-fwd run", "eds1 confirming/1"}, {"eps1", "svm-rs agent", "eps1 switching/1"}},
+		{{"eds1", "svm-fwd provision", "eds1 switching/1"}, {"eds2", "svm-fwd receive --direct", "eds2 switching/1"}},
 	}
 }
 
-func (c *crashes) bystander(b bystander) {
-	m := c.machine(b.who)
+func (c *crashes) bystanders(all []bystander) {
 	var seen []string
-	var once sync.Once
-	hit := ""
+	hits := make([]string, len(all))
 	p := c.pushUnder(nil, func(_ *pushing, line string) {
 		seen = append(seen, line)
-		if now := stepsOf(seen); now[len(now)-1] == b.at {
-			once.Do(func() { hit = m.kill(b.what) })
+		now := stepsOf(seen)
+		for i, b := range all {
+			if now[len(now)-1] == b.at && hits[i] == "" {
+				hits[i] = c.machine(b.who).kill(b.what)
+			}
 		}
 	}, c.next())
 	err := p.wait()
-	are := c.whole(b.what + " killed")
-	c.hit(b.who, b.at, hit, are)
+	are := c.whole(fmt.Sprint(all))
+	for i, b := range all {
+		c.hit(b.who, "at "+b.at, hits[i], are)
+	}
 	if err != nil {
-		c.t.Logf("%s killed on %s: %v", b.what, b.who, err)
-		c.mended(b.what + " killed")
+		c.t.Logf("%v: %s", all, first(err))
+		c.mended(fmt.Sprint(all))
 		return
 	}
-	c.same(b.what + " killed")
+	c.same(fmt.Sprint(all))
 }
 
 func (c *crashes) strike(at strikes) {

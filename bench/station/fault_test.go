@@ -33,7 +33,7 @@ func TestFaults(t *testing.T) {
 		do   func(*trial)
 	}{
 		{"full disks", fullDisks}, {"read-only disks", readOnlyDisks}, {"failing calls", failingCalls},
-		{"short cuts", shortCuts}, {"long cuts", longCuts}, {"left out", leftOut},
+		{"short cuts", shortCuts}, {"left out", leftOut},
 	} {
 		began := time.Now()
 		ok := t.Run(c.name, func(t *testing.T) {
@@ -113,8 +113,8 @@ func (r *trial) failed(when string, says ...string) {
 
 func fullDisks(r *trial) {
 	delivered := 0
-	for _, m := range []*Machine{r.EPS[1], r.EDS[1]} {
-		for _, free := range []uint64{0, 24 << 10, 72 << 10, 120 << 10, 200 << 10} {
+	for i, m := range []*Machine{r.EPS[1], r.EDS[1]} {
+		for _, free := range [][]uint64{{0, 24 << 10, 48 << 10}, {0, 72 << 10, 96 << 10}}[i] {
 			check(r.t, m.fill(free))
 			when := fmt.Sprintf("%s has %d KB left", m.Name(), free>>10)
 			before := r.whole("before: " + when)
@@ -134,7 +134,7 @@ func fullDisks(r *trial) {
 		check(r.t, m.empty())
 		r.mended(m.Name() + " has space again")
 	}
-	if delivered == 10 {
+	if delivered > 3 {
 		r.t.Error("no disk was ever full")
 	}
 	check(r.t, r.EMS.fill(0))
@@ -145,13 +145,16 @@ func fullDisks(r *trial) {
 	r.mended("the station has space again")
 }
 
-// first line of an error.
+// first is what svm-ems says of a push that failed.
 func first(err error) string {
 	if err == nil {
 		return "delivered"
 	}
-	all := strings.Split(err.Error(), "\n")
-	return strings.Join(all[:min(len(all), 3)], " ")
+	_, said, ok := strings.Cut(err.Error(), "svm-ems: ")
+	if !ok {
+		return err.Error()
+	}
+	return strings.Join(strings.Fields(said), " ")
 }
 
 func readOnlyDisks(r *trial) {
@@ -281,19 +284,24 @@ func shortCuts(r *trial) {
 	}
 }
 
-// longCuts last until the push has given up.
-func longCuts(r *trial) {
+// A machine is cut off until the push has given up. That takes a minute of waiting, so
+// each has a farm of its own.
+func TestCutOff(t *testing.T) {
 	for _, c := range []cuts{
 		{"eps1 switching", eps(0), both}, {"eds2 switching", eds(1), ems}, {"eds1 confirming", eds(0), ems},
 	} {
-		began := time.Now()
-		err := r.pushCut(c, nil)
-		when := fmt.Sprintf("%s was cut off at %s", c.m(r).Name(), c.at)
-		if err == nil {
-			r.t.Errorf("%s, and the push succeeded", when)
-		}
-		r.t.Logf("%s: after %.0f s: %s; machines on %s", when, time.Since(began).Seconds(), first(err), r.whole(when))
-		r.mended(when)
+		t.Run(c.at, func(t *testing.T) {
+			t.Parallel()
+			r := newTrial(t)
+			began := time.Now()
+			err := r.pushCut(c, nil)
+			when := fmt.Sprintf("%s was cut off at %s", c.m(r).Name(), c.at)
+			if err == nil {
+				t.Errorf("%s, and the push succeeded", when)
+			}
+			t.Logf("%s: after %.0f s: %s; machines on %s", when, time.Since(began).Seconds(), first(err), r.whole(when))
+			r.mended(when)
+		})
 	}
 }
 
