@@ -241,8 +241,8 @@ func eps(i int) func(*trial) *Machine { return func(r *trial) *Machine { return 
 func ems(r *trial) []*Machine         { return []*Machine{r.EMS} }
 func both(r *trial) []*Machine        { return r.EDS }
 
-// pushCut pushes, and cuts a network at a step. restore, which may be nil, is called
-// with what ends the cut when that step has come; else it ends with the push.
+// pushCut pushes, and cuts a network at a step. restored, which may be nil, then gets
+// what ends the cut; it ends with the push at the latest.
 func (r *trial) pushCut(c cuts, restored func(end func())) error {
 	var once sync.Once
 	var seen []string
@@ -307,9 +307,7 @@ func TestCutOff(t *testing.T) {
 
 // leftOut tries the three policies for a machine that can't be reached from the start.
 func leftOut(r *trial) {
-	away := r.EPS[1]
-	for _, m := range []*Machine{away, r.EDS[1]} {
-		away = m
+	for _, m := range []*Machine{r.EPS[1], r.EDS[1]} {
 		others := append([]*Machine{r.EMS}, both(r)...)
 		others = slices.DeleteFunc(others, func(o *Machine) bool { return o == m })
 		end := r.cut(m, others...)
@@ -340,7 +338,7 @@ func leftOut(r *trial) {
 		r.same(m.Name() + " caught up")
 	}
 	// Waited for: it comes back while the push waits.
-	away = r.EPS[1]
+	away := r.EPS[1]
 	end := r.cut(away, both(r)...)
 	var once sync.Once
 	p := r.pushUnder(nil, func(_ *pushing, line string) {
