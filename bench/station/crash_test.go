@@ -14,6 +14,7 @@ import (
 // any help, every machine is wholly on one generation, visitors have noticed nothing,
 // and the next push brings all machines to the same one.
 func TestKilled(t *testing.T) {
+	t.Parallel() // most of a push is waiting
 	tools(t, "strace")
 	c := &crashes{trial: newTrial(t)}
 	began := time.Now()

@@ -28,6 +28,7 @@ import (
 // station's own key opens no shell; a changed host key stops a push; no secret lies
 // where somebody else can read it.
 func TestHostile(t *testing.T) {
+	t.Parallel() // most of a push is waiting
 	tools(t, "ssh", "sftp")
 	r := newTrial(t)
 	steps := []struct {

@@ -119,6 +119,7 @@ UseDNS no
 PidFile none
 MaxStartups 100
 MaxSessions 100
+ClientAliveInterval 5
 Subsystem sftp internal-sftp
 `
 
