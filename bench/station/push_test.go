@@ -43,6 +43,18 @@ func TestPush(t *testing.T) {
 	} else {
 		t.Logf("%d requests during a push, none failed", n)
 	}
+
+	// A health check that no server passes: its word is waited for, and the farm goes
+	// back before a server is taken out of service for good.
+	wrong := strings.Replace(f.ClusterText("wrr", []int{3, 1}, ""), "status: 200", "status: 204", 1)
+	check(t, f.EMS.Write("/root/cluster.yaml", wrong, 0o644))
+	if out, err = f.Ems(t.Context(), "push", "--health-timeout", "2s", "/root/cluster.yaml"); err == nil || !strings.Contains(err.Error(), "rolled back") {
+		t.Errorf("a wrong health check: %s %v", out, err)
+	}
+	if got := f.sameGeneration(t); got != first+1 {
+		t.Errorf("generation %d rules after a push that was rolled back, want %d", got, first+1)
+	}
+	check(t, f.Serving(t.Context()))
 }
 
 func check(t testing.TB, err error) {

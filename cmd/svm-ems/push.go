@@ -93,7 +93,14 @@ func deliver(c *cli.Context, s *station.Station, g *station.Generation) error {
 	p.Policy = push.Policy{Wait: c.Duration("wait"), Skip: c.StringSlice("skip"), SkipAll: c.Bool("skip-unreachable")}
 	p.Times.Health = c.Duration("health-timeout")
 	p.RequireUp = c.Bool("require-up")
-	j, err := begin(s, g)
+	before, err := s.Journal()
+	if err != nil {
+		return err
+	}
+	if p.Times.Watch = watch(s, before, p.Cluster); p.Times.Watch > 0 {
+		fmt.Fprintf(c.App.ErrWriter, "health checks change: the servers are watched for %v after the switch\n", p.Times.Watch)
+	}
+	j, err := begin(s, before, g)
 	if err != nil {
 		return err
 	}
@@ -107,7 +114,7 @@ func deliver(c *cli.Context, s *station.Station, g *station.Generation) error {
 		err = errors.Join(err, jerr)
 	}
 	if err != nil {
-		return fmt.Errorf("generation %d: %s: %w%s", g.Stamp.Generation, res.Ending, err, newer(res, g))
+		return fmt.Errorf("generation %d: %s: %w%s", g.Stamp.Generation, ending(res), err, newer(res, g))
 	}
 	skipped := []string{}
 	for _, m := range res.Machines {
@@ -124,6 +131,16 @@ func deliver(c *cli.Context, s *station.Station, g *station.Generation) error {
 		fmt.Fprintf(c.App.Writer, "skipped, and caught up when they return: %s\n", list(skipped))
 	}
 	return nil
+}
+
+// ending says how a push ended; one that stopped before it changed anything had nothing
+// to roll back.
+func ending(res push.Result) string {
+	wentBack := func(m push.Outcome) bool { return m.Step == push.WentBack }
+	if res.Ending == push.RolledBack && !slices.ContainsFunc(res.Machines, wentBack) {
+		return "not begun, nothing was changed"
+	}
+	return string(res.Ending)
 }
 
 // newer is the remedy where machines have confirmed a newer generation than there is.
@@ -218,11 +235,7 @@ type journal struct {
 	err     error // the last one of writing it
 }
 
-func begin(s *station.Station, g *station.Generation) (*journal, error) {
-	before, err := s.Journal()
-	if err != nil {
-		return nil, err
-	}
+func begin(s *station.Station, before *station.Journal, g *station.Generation) (*journal, error) {
 	j := &journal{s: s, j: station.Journal{
 		Generation: g.Stamp.Generation, Author: author(), Started: time.Now().UTC().Truncate(time.Second),
 		Outcome: station.Running, Machines: map[string]station.JournalMachine{},

@@ -57,7 +57,7 @@ func TestJournalOfAPush(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	push1, err := begin(s, g)
+	push1, err := begin(s, nil, g)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,11 @@ func TestJournalOfAPush(t *testing.T) {
 	}
 	// The next one fails: what was delivered stays known.
 	g.Stamp.Generation = 2
-	push2, err := begin(s, g)
+	before, err := s.Journal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	push2, err := begin(s, before, g)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // awaitHealth asks all machines until they are well. At least one look is taken whole,
-// however short Times.Health is.
+// however short Times.Health is. What they say counts from Times.Watch on, for until then
+// a server may be up by the word of the check that was.
 func (r *run) awaitHealth(ctx context.Context) error {
 	began := time.Now()
 	ask := r.heardServers()
@@ -18,16 +19,20 @@ func (r *run) awaitHealth(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		if len(v.problems) == 0 {
+		watched := time.Since(began) >= r.t.Watch
+		if len(v.problems) == 0 && watched {
 			for _, w := range v.warnings {
 				r.warn("%s", w)
 			}
 			return nil
 		}
-		if time.Since(began) > r.t.Health {
+		if len(v.problems) > 0 && time.Since(began) > r.t.Watch+r.t.Health {
 			return fmt.Errorf("the farm was not well within %v after the switch: %s", r.t.Health, strings.Join(v.problems, "; "))
 		}
 		ask = unwell // those that are well already aren't asked again
+		if !watched {
+			ask = r.heardServers()
+		}
 		if !pause(ctx, r.t.Poll) {
 			return context.Cause(ctx)
 		}
@@ -81,7 +86,10 @@ func (r *run) heardServers() (some []*node) {
 
 // look gathers what is known of the farm.
 func (r *run) look() *farm {
-	f := &farm{cluster: r.p.Cluster, requireUp: r.p.RequireUp}
+	f := &farm{cluster: r.p.Cluster, requireUp: r.p.RequireUp, out: map[string]bool{}}
+	for _, n := range r.servers {
+		f.out[n.name] = n.skipped()
+	}
 	for _, n := range r.directors {
 		if n.skipped() {
 			f.skipped = true

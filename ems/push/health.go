@@ -22,7 +22,8 @@ type farm struct {
 	cluster   *cluster.Cluster
 	directors []seen
 	servers   []seen
-	skipped   bool // a director was left out: the active one may be that one
+	skipped   bool            // a director was left out: the active one may be that one
+	out       map[string]bool // real servers that were left out
 	requireUp bool
 }
 
@@ -84,11 +85,11 @@ func (f *farm) judgeRoles(v *verdict) {
 }
 
 // judgeService compares what is up. Backends that the new file removed or quiesced
-// don't count. A backup director's word doesn't count while an active one speaks.
+// don't count, nor do those that the push left out. A backup director's word doesn't count while an active one speaks.
 func (f *farm) judgeService(v *verdict, s *cluster.Service) {
 	counts := map[string]bool{}
 	for _, b := range s.Servers {
-		if b.Weight > 0 {
+		if b.Weight > 0 && !f.out[b.Name] {
 			counts[b.Name] = true
 		}
 	}

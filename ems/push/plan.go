@@ -42,7 +42,8 @@ type Times struct {
 	Step     time.Duration // of one verb on one machine, an upload and an activation included; 2 min
 	Away     time.Duration // how long a machine that took part may be out of reach; 20 s
 	Retry    time.Duration // pause between two tries; 1 s
-	Health   time.Duration // until all machines must be well after the switch; 30 s
+	Watch    time.Duration // after the switch, before the farm's health counts: changed checks must have spoken; 0
+	Health   time.Duration // until all machines must be well after Watch; 30 s
 	Poll     time.Duration // pause between two looks at their health; 500 ms
 	Rollback time.Duration // until all machines must be back; 60 s
 }
