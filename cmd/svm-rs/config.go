@@ -19,6 +19,9 @@ type target struct {
 	node string // name in the cluster file; empty with --vip
 }
 
+// defaultFile is where a configured server has its cluster file.
+const defaultFile = "/etc/svm/cluster.yaml"
+
 func noArguments(c *cli.Context) error {
 	if c.Args().Present() {
 		return fmt.Errorf("%q: no arguments are taken; VIPs are given by --vip", c.Args().First())
@@ -32,6 +35,11 @@ func wanted(c *cli.Context) (target, error) {
 		return target{}, err
 	}
 	file, vips := c.String("config"), c.StringSlice("vip")
+	if file == "" && len(vips) == 0 && !c.IsSet("device") {
+		if _, err := os.Stat(defaultFile); err == nil {
+			file = defaultFile
+		}
+	}
 	switch {
 	case file != "" && (len(vips) > 0 || c.IsSet("device")):
 		return target{}, errors.New("--config and --vip/--device exclude each other: the file names the VIPs and the device")

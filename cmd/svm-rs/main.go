@@ -74,7 +74,7 @@ var dryRun = &cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only
 
 func flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "cluster `FILE`, such as /etc/svm/cluster.yaml"},
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "cluster `FILE` (default: /etc/svm/cluster.yaml, where it is there and no --vip is given)"},
 		&cli.StringFlag{Name: "node", Usage: "`NAME` of this server in the cluster file (default: the host name)"},
 		&cli.StringSliceFlag{Name: "vip", Usage: "virtual `ADDRESS` without prefix length, instead of a cluster file; may be repeated"},
 		&cli.StringFlag{Name: "also", Usage: "another cluster `FILE` whose VIPs are kept, too, if it is there: between two configurations both count"},

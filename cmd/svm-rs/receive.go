@@ -133,7 +133,7 @@ func stationKey() (string, error) {
 func health(name string) func(context.Context) *push.Health {
 	return func(ctx context.Context) *push.Health {
 		h := &push.Health{}
-		want, err := fromFile("/etc/svm/cluster.yaml", name)
+		want, err := fromFile(defaultFile, name)
 		var have realserver.State
 		if err == nil {
 			have, err = realserver.Read(ctx, realserver.DefaultFile)

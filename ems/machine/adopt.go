@@ -54,7 +54,11 @@ func (x *session) keep(p *place, name, path string) (string, error) {
 		err = adopted.replace(kept, data, likeness(fi))
 	}
 	if err == nil {
-		x.cfg.Log.Warn("a file that isn't SVM's was kept before it is replaced", "file", p.path(name), "kept", adopted.path(kept))
+		say := x.cfg.Log.Warn
+		if strings.HasPrefix(path, "/etc/systemd/system/svm-") {
+			say = x.cfg.Log.Info // enrolment put it there
+		}
+		say("a file that no configuration brought was kept before it is replaced", "file", p.path(name), "kept", adopted.path(kept))
 	}
 	return kept, err
 }
