@@ -124,7 +124,7 @@ func CleanKey(line string) (string, error) {
 	}
 	key, _, options, _, err := ssh.ParseAuthorizedKey([]byte(line))
 	if err != nil || len(options) > 0 {
-		return "", errors.New("want a public key like ssh-ed25519 AAAA...")
+		return "", errors.New("want one public key: its type and its text, without options")
 	}
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
 }
