@@ -34,7 +34,7 @@ func TestFaults(t *testing.T) {
 		do   func(*trial)
 	}{
 		{"full disks", fullDisks}, {"read-only disks", readOnlyDisks}, {"failing calls", failingCalls},
-		{"short cuts", shortCuts}, {"left out", leftOut},
+		{"short cuts", shortCuts},
 	} {
 		began := time.Now()
 		ok := t.Run(c.name, func(t *testing.T) {
@@ -244,7 +244,7 @@ func both(r *trial) []*Machine        { return r.EDS }
 
 // pushCut pushes, and cuts a network at a step. restored, which may be nil, then gets
 // what ends the cut; it ends with the push at the latest.
-func (r *trial) pushCut(c cuts, restored func(end func())) error {
+func (r *trial) pushCut(c cuts, restored func(end func()), args ...string) error {
 	var once sync.Once
 	var seen []string
 	end := func() {}
@@ -259,7 +259,7 @@ func (r *trial) pushCut(c cuts, restored func(end func())) error {
 				}
 			})
 		}
-	}, r.next())
+	}, r.next(), args...)
 	err := p.wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -285,8 +285,14 @@ func shortCuts(r *trial) {
 	}
 }
 
-// A machine is cut off until the push has given up. That takes a minute of waiting, so
-// each has a farm of its own.
+// A machine that can't be reached stops a push, is left out, or is waited for.
+func TestLeftOut(t *testing.T) {
+	t.Parallel()
+	leftOut(newTrial(t))
+}
+
+// A machine is cut off until the push has given up. That is mostly waiting, so each has
+// a farm of its own.
 func TestCutOff(t *testing.T) {
 	t.Parallel() // most of a push is waiting
 	for _, c := range []cuts{
@@ -296,7 +302,7 @@ func TestCutOff(t *testing.T) {
 			t.Parallel()
 			r := newTrial(t)
 			began := time.Now()
-			err := r.pushCut(c, nil)
+			err := r.pushCut(c, nil, "--away", "5s", "--rollback-timeout", "10s")
 			when := fmt.Sprintf("%s was cut off at %s", c.m(r).Name(), c.at)
 			if err == nil {
 				t.Errorf("%s, and the push succeeded", when)

@@ -25,6 +25,8 @@ func pushFlags() []cli.Flag {
 		&cli.DurationFlag{Name: "wait", Usage: "wait for machines that can't be reached, as a `DURATION` such as 5m"},
 		&cli.StringSliceFlag{Name: "skip", Usage: "leave machine `NAME` alone; it is caught up when it returns; may be repeated"},
 		&cli.BoolFlag{Name: "skip-unreachable", Usage: "leave all machines alone that can't be reached"},
+		&cli.DurationFlag{Name: "away", Usage: "how long a machine that takes part may be out of reach before the push gives up, as a `DURATION`", Value: 20 * time.Second},
+		&cli.DurationFlag{Name: "rollback-timeout", Usage: "how long machines are told to go back before they are left to the next push, as a `DURATION`", Value: time.Minute},
 		&cli.DurationFlag{Name: "health-timeout", Usage: "how long all may take to be well after the switch, as a `DURATION`", Value: 30 * time.Second},
 		&cli.BoolFlag{Name: "require-up", Usage: "take a service without a live server for a failure even if it had none before"},
 		&cli.BoolFlag{Name: "trust-new", Usage: "believe the host keys of machines that aren't enrolled, without proof"},
@@ -91,7 +93,7 @@ func deliver(c *cli.Context, s *station.Station, g *station.Generation) error {
 		return err
 	}
 	p.Policy = push.Policy{Wait: c.Duration("wait"), Skip: c.StringSlice("skip"), SkipAll: c.Bool("skip-unreachable")}
-	p.Times.Health = c.Duration("health-timeout")
+	p.Times.Health, p.Times.Away, p.Times.Rollback = c.Duration("health-timeout"), c.Duration("away"), c.Duration("rollback-timeout")
 	p.RequireUp = c.Bool("require-up")
 	before, err := s.Journal()
 	if err != nil {
