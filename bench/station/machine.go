@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/svm-cluster/svm/bench/farm"
@@ -179,8 +180,11 @@ func (m *Machine) Boot(ctx context.Context) error {
 // left of /run goes with it.
 func (m *Machine) Off() error {
 	var errs []error
-	for _, d := range []*netlab.Cmd{m.sshd, m.init} {
+	for i, d := range []*netlab.Cmd{m.sshd, m.init} {
 		if d != nil {
+			if i == 0 {
+				m.hangUp()
+			}
 			if err := d.Stop(20 * time.Second); err != nil && !strings.Contains(err.Error(), "signal: terminated") {
 				errs = append(errs, fmt.Errorf("%s: %w", m.Name(), err))
 			}
@@ -193,6 +197,16 @@ func (m *Machine) Off() error {
 		errs = append(errs, os.RemoveAll(filepath.Join(m.Path("/run"), e.Name())))
 	}
 	return errors.Join(append(errs, os.MkdirAll(m.Path("/run/sshd"), 0o755))...)
+}
+
+// hangUp ends sshd's sessions: one whose client was cut off would hold on to the
+// machine for a while.
+func (m *Machine) hangUp() {
+	for _, p := range m.Processes() {
+		if strings.HasPrefix(p.Args, "sshd: ") && !strings.Contains(p.Args, "[listener]") {
+			_ = syscall.Kill(p.PID, syscall.SIGKILL) // it may have ended
+		}
+	}
 }
 
 // Command prepares a process on the machine, with its own programs first in PATH.
