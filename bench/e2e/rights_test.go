@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -78,26 +77,4 @@ func TestRights(t *testing.T) {
 		t.Error(err)
 	}
 	r.finish(t)
-}
-
-// TestUnits has systemd read the units, with the programs where they are here.
-func TestUnits(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	require(t, err)
-	p := programs(t)
-	for _, unit := range []string{"svm-fwd.service", "svm-rs.service"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "docs", "systemd", unit))
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := filepath.Join(t.TempDir(), unit)
-		here := regexp.MustCompile(`/usr/local/s?bin/`).ReplaceAllString(string(text), p.Dir()+"/")
-		if err := os.WriteFile(file, []byte(here), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", file).CombinedOutput()
-		if err != nil || len(out) > 0 {
-			t.Errorf("systemd-analyze verify %s: %v\n%s", unit, err, out)
-		}
-	}
 }

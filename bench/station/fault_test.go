@@ -295,9 +295,11 @@ func TestLeftOut(t *testing.T) {
 // a farm of its own.
 func TestCutOff(t *testing.T) {
 	t.Parallel() // most of a push is waiting
-	for _, c := range []cuts{
-		{"eps1 switching", eps(0), both}, {"eds2 switching", eds(1), ems}, {"eds1 confirming", eds(0), ems},
-	} {
+	all := []cuts{{"eds2 switching", eds(1), ems}}
+	if os.Getenv("SVM_CRASH") == "all" { // the same minute of waiting for each
+		all = append(all, cuts{"eps1 switching", eps(0), both}, cuts{"eds1 confirming", eds(0), ems})
+	}
+	for _, c := range all {
 		t.Run(c.at, func(t *testing.T) {
 			t.Parallel()
 			r := newTrial(t)

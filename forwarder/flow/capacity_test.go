@@ -23,15 +23,19 @@ func TestCapacity(t *testing.T) {
 		} {
 			table := newTable(t, size, 100)
 			l := &ledger{}
+			// A key whose buckets are all taken finds no room although the table has some:
+			// with an unlucky seed that was one in a million. Its packets go by the
+			// consistent hash.
 			failed := 0
-			for n := range size {
+			for n := 0; table.Len() < size && failed <= size/100_000; n++ {
 				k := key(n)
 				if _, r := table.Insert(&k, table.Hash(&k), MakeMeta(Established, 1), 1000, 0, l); r != Inserted {
 					failed++
 				}
 			}
-			if failed != 0 || table.Len() != size {
+			if table.Len() != size {
 				t.Errorf("%d of %d %s keys found no room", failed, size, name)
+				continue
 			}
 			k := randomKey(rng)
 			if _, r := table.Insert(&k, table.Hash(&k), MakeMeta(Established, 1), 1000, 0, l); r != Full {
