@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"math/bits"
 	"os"
@@ -46,7 +47,8 @@ const (
 )
 
 // memory is what a table stands in. Its first page is the header: magic (8 bytes),
-// nonce (8), buckets (8), seed (48), 8 spare, boot ID (64, filled up with zeros).
+// nonce (8), buckets (8), seed (48), checksum of the three (8), boot ID (64, filled up
+// with zeros). With a seed that was not drawn at random keys could share few buckets.
 type memory struct {
 	raw  []byte
 	all  []byte // what was mapped; raw is part of it
@@ -205,8 +207,17 @@ func (m *memory) foreign(n uint64, boot string) string {
 		return anotherSize
 	case boot == "" || !bytes.Equal(h[80:144], id[:]):
 		return "the machine was started anew since"
+	case binary.LittleEndian.Uint64(h[72:]) != headerSum(h):
+		return "its header is damaged"
 	}
 	return ""
+}
+
+// headerSum is the checksum of a header's nonce, buckets and seed.
+func headerSum(h []byte) uint64 {
+	sum := fnv.New64a()
+	_, _ = sum.Write(h[8:72]) // never fails
+	return sum.Sum64()
 }
 
 func allZero(b []byte) bool {
@@ -223,6 +234,7 @@ func (m *memory) format(n uint64, boot string) {
 	_, _ = rand.Read(h[8:16]) // never fails
 	binary.LittleEndian.PutUint64(h[16:], n)
 	_, _ = rand.Read(h[24:72])
+	binary.LittleEndian.PutUint64(h[72:], headerSum(h))
 	copy(h[80:], boot)
 	copy(h, magic)
 }

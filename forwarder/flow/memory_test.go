@@ -156,11 +156,16 @@ func usable(t testing.TB, table *Table, there int) {
 		t.Errorf("%d entries, want %d", got, there)
 	}
 	l := &ledger{}
+	// Any seed may come from a file: with an unlucky one, in a table of a few buckets, a
+	// key finds its own ones taken. Others fill the rest.
+	misses := 0
 	for n := 0; table.Len() < table.Cap(); n++ {
 		k := testKey(1_000_000 + n)
 		if _, r := table.Insert(&k, table.Hash(&k), MakeMeta(Established, 3), 10, 0, l); r != Inserted {
-			t.Errorf("%d of %d entries, then %v", table.Len(), table.Cap(), r)
-			break
+			if misses++; misses > 10*table.Cap() {
+				t.Errorf("%d of %d entries, then %v", table.Len(), table.Cap(), r)
+				break
+			}
 		}
 	}
 	consistent(t, table, nil)
