@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 
 	"github.com/svm-cluster/svm/ems/cluster"
 	"github.com/svm-cluster/svm/forwarder/control"
@@ -21,7 +19,7 @@ func doctorCommand() *cli.Command {
 			"it can't find.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "cluster `FILE`", Required: true},
-			&cli.StringFlag{Name: "node", Usage: "`NAME` of this director in the cluster file (default: the host name)"},
+			nodeFlag(),
 			jsonFlag(),
 		},
 		Action: func(c *cli.Context) error {
@@ -32,13 +30,9 @@ func doctorCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			node := c.String("node")
-			if node == "" {
-				name, err := os.Hostname()
-				if err != nil {
-					return fmt.Errorf("host name: %w (give --node)", err)
-				}
-				node, _, _ = strings.Cut(name, ".")
+			node, err := nodeName(c)
+			if err != nil {
+				return err
 			}
 			found := doctor.Examine(c.Context, doctor.Config{
 				Cluster: conf, File: c.String("config"), Node: node,

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"strings"
 
 	"github.com/svm-cluster/svm/ems/enroll"
 	"github.com/svm-cluster/svm/ems/render"
@@ -45,21 +42,4 @@ func enrollCommand() *cli.Command {
 			return err
 		},
 	}
-}
-
-func nodeFlag() cli.Flag {
-	return &cli.StringFlag{Name: "node", Usage: "`NAME` of this machine in the cluster file (default: the host name up to its first dot)"}
-}
-
-// nodeName is this machine's name in the cluster file.
-func nodeName(c *cli.Context) (string, error) {
-	if n := c.String("node"); n != "" {
-		return n, nil
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return "", errors.Join(errors.New("give --node NAME"), err)
-	}
-	short, _, _ := strings.Cut(host, ".")
-	return strings.ToLower(short), nil
 }

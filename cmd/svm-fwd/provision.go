@@ -11,6 +11,7 @@ import (
 
 	"github.com/svm-cluster/svm/ems/cluster"
 	"github.com/svm-cluster/svm/ems/enroll"
+	"github.com/svm-cluster/svm/ems/machine"
 	"github.com/svm-cluster/svm/ems/provision"
 	"github.com/svm-cluster/svm/forwarder/control"
 	"github.com/urfave/cli/v2"
@@ -53,12 +54,12 @@ func provide(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	pin, err := stationKey()
+	pin, err := enroll.Pinned("/", "svm-fwd")
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
-	store, err := configStore(c, "svm-provision.service", log)
+	store, err := machine.OpenSystem(c.String("store"), "svm-provision.service", log)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func runCommand() *cli.Command {
 			"and undo everything that it set on the host.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "cluster `FILE`", Required: true},
-			&cli.StringFlag{Name: "node", Usage: "`NAME` of this director in the cluster file (default: the host name)"},
+			nodeFlag(),
 			&cli.StringFlag{Name: "socket", Usage: "`PATH` of the runtime API's Unix socket", Value: defaultSocket},
 			&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS:PORT` (default: not at all)"},
 			&cli.StringFlag{Name: "role", Usage: "`ROLE`: elect (a pair elects it, one director alone is active), or active or backup for good", Value: "elect"},
@@ -48,13 +48,9 @@ func runCommand() *cli.Command {
 			if role != "elect" && role != "active" && role != "backup" {
 				return fmt.Errorf("--role: want elect, active or backup, got %q", role)
 			}
-			node := c.String("node")
-			if node == "" {
-				name, err := os.Hostname()
-				if err != nil {
-					return fmt.Errorf("host name: %w (give --node)", err)
-				}
-				node, _, _ = strings.Cut(name, ".")
+			node, err := nodeName(c)
+			if err != nil {
+				return err
 			}
 			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGINT)
 			defer stop()

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/svm-cluster/svm/ems/cluster"
+	"github.com/svm-cluster/svm/ems/enroll"
+	"github.com/svm-cluster/svm/ems/machine"
 	"github.com/svm-cluster/svm/ems/provision"
 	"github.com/urfave/cli/v2"
 )
@@ -64,7 +66,7 @@ func agent(c *cli.Context) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
-	store, err := configStore(c, "svm-agent.service", log)
+	store, err := machine.OpenSystem(c.String("store"), "svm-agent.service", log)
 	if err != nil {
 		return err
 	}
@@ -90,7 +92,7 @@ func directorAddress(text string) (netip.AddrPort, error) {
 // pinned is the station's key, from the file or as enrolled.
 func pinned(file string) (string, error) {
 	if file == "" {
-		return stationKey()
+		return enroll.Pinned("/", "svm-rs")
 	}
 	b, err := os.ReadFile(file)
 	key := strings.TrimSpace(string(b))

@@ -2,14 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
-	"time"
 
 	"github.com/svm-cluster/svm/ems/enroll"
 	"github.com/svm-cluster/svm/ems/machine"
@@ -18,9 +14,6 @@ import (
 	"github.com/svm-cluster/svm/realserver"
 	"github.com/urfave/cli/v2"
 )
-
-// receiverSocket is where svm-receiver.socket listens.
-const receiverSocket = "/run/svm-receiver.sock"
 
 func receiveCommand() *cli.Command {
 	return &cli.Command{
@@ -36,28 +29,15 @@ func receiveCommand() *cli.Command {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			command, given := os.LookupEnv("SSH_ORIGINAL_COMMAND")
 			log := slog.New(slog.NewTextHandler(c.App.ErrWriter, nil))
-			switch {
-			case c.Bool("recover"):
-				return recoverStore(c, log)
-			case !c.Bool("direct") && !given:
-				return errors.New("receive is started by sshd, which says what is wanted: ssh server hello")
-			case !c.Bool("direct"):
-				return push.Bridge(c.Context, receiverSocket, command, os.Stdin, c.App.Writer)
+			if c.Bool("recover") {
+				return machine.RecoverSystem(c.Context, c.String("store"), log)
 			}
-			r, err := receiver(c, log)
-			if err != nil {
-				return err
-			}
-			if given {
-				return r.Serve(c.Context, command, os.Stdin, c.App.Writer)
-			}
-			command, in, err := push.Handed(os.Stdin)
-			if err != nil {
-				return err
-			}
-			return r.Serve(c.Context, command, in, c.App.Writer)
+			command, given := os.LookupEnv("SSH_ORIGINAL_COMMAND")
+			return push.Session{
+				Command: command, Given: given, Direct: c.Bool("direct"), Socket: render.ReceiverSocket, In: os.Stdin, Out: c.App.Writer,
+				Receiver: func() (*push.Receiver, error) { return receiver(c, log) },
+			}.Run(c.Context)
 		},
 	}
 }
@@ -70,45 +50,17 @@ func storeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "store", Value: machine.DefaultDir, Usage: "`DIR` where this machine keeps its configurations"}
 }
 
-// configStore is this server's configuration store. self is the unit that this process
-// runs in, if a configuration may change it.
-func configStore(c *cli.Context, self string, log *slog.Logger) (*machine.Store, error) {
-	dir := c.String("store")
-	return machine.Open(machine.Config{
-		Root: "/", Dir: dir, Log: log,
-		Activator: &machine.SystemdActivator{Root: "/", Dir: dir, Self: self, Log: log},
-	})
-}
-
-// recoverStore ends what a crash interrupted. Where somebody works on the store he has
-// done that already, and may be waiting for this very process: systemd runs it when a
-// unit stops that he has told to.
-func recoverStore(c *cli.Context, log *slog.Logger) error {
-	dir := c.String("store")
-	s, err := machine.Open(machine.Config{
-		Root: "/", Dir: dir, Log: log, LockWait: 50 * time.Millisecond,
-		Activator: &machine.SystemdActivator{Root: "/", Dir: dir, Log: log},
-	})
-	if err == nil {
-		err = s.Recover(c.Context)
-	}
-	if errors.Is(err, machine.ErrBusy) {
-		return nil
-	}
-	return err
-}
-
 // receiver is this server's end of a push.
 func receiver(c *cli.Context, log *slog.Logger) (*push.Receiver, error) {
 	name, err := nodeName(c)
 	if err != nil {
 		return nil, err
 	}
-	pin, err := stationKey()
+	pin, err := enroll.Pinned("/", "svm-rs")
 	if err != nil {
 		return nil, err
 	}
-	store, err := configStore(c, "", log)
+	store, err := machine.OpenSystem(c.String("store"), "", log)
 	if err != nil {
 		return nil, err
 	}
@@ -118,15 +70,6 @@ func receiver(c *cli.Context, log *slog.Logger) (*push.Receiver, error) {
 		Health:   health(name),
 		Version:  version(), Log: log,
 	}, nil
-}
-
-// stationKey is the key that this machine was enrolled with.
-func stationKey() (string, error) {
-	b, err := os.ReadFile(enroll.PinFile)
-	if errors.Is(err, os.ErrNotExist) {
-		return "", fmt.Errorf("this machine trusts no station yet (%s): svm-rs enroll TOKEN, with what svm-ems token prints", enroll.PinFile)
-	}
-	return strings.TrimSpace(string(b)), err
 }
 
 // health tells the station what this server has on loopback and what is wrong.

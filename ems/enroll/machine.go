@@ -31,6 +31,16 @@ type Machine struct {
 	Token    Token
 }
 
+// Pinned is the station's key that the machine below root was enrolled with. program is
+// what enrolls it, for the error's remedy.
+func Pinned(root, program string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(root, PinFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("this machine trusts no station yet (%s): %s enroll TOKEN, with what svm-ems token prints", PinFile, program)
+	}
+	return strings.TrimSpace(string(b)), err
+}
+
 // mark ends the lines of authorized_keys that are ours.
 const mark = "svm-enrolled"
 

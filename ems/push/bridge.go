@@ -12,6 +12,40 @@ import (
 	"strings"
 )
 
+// Session is one start of the program that sshd starts for a delivery.
+type Session struct {
+	// Command is SSH_ORIGINAL_COMMAND, where it is Given; else In begins with it.
+	Command string
+	Given   bool
+	// Direct does the work in this process; else whoever listens at Socket does.
+	Direct bool
+	Socket string
+	In     io.Reader
+	Out    io.Writer
+	// Receiver is asked for where the work is done here.
+	Receiver func() (*Receiver, error)
+}
+
+// Run returns when the session is over.
+func (s Session) Run(ctx context.Context) error {
+	switch {
+	case !s.Direct && !s.Given:
+		return errors.New("receive is started by sshd, which says what is wanted: ssh MACHINE hello")
+	case !s.Direct:
+		return Bridge(ctx, s.Socket, s.Command, s.In, s.Out)
+	}
+	r, err := s.Receiver()
+	if err != nil {
+		return err
+	}
+	if !s.Given {
+		if s.Command, s.In, err = Handed(s.In); err != nil {
+			return err
+		}
+	}
+	return r.Serve(ctx, s.Command, s.In, s.Out)
+}
+
 // maxCommand bounds the line that a session begins with, in bytes.
 const maxCommand = 16 << 10
 
