@@ -142,14 +142,14 @@ func TestCancelled(t *testing.T) {
 				if res.Ending != push.RolledBack {
 					t.Fatalf("%s: %v", res.Ending, err)
 				}
-				// The verb that was under way goes on. Where it is overtaken by the rollback
-				// generation 2 stays staged: nothing rules by it.
+				// The verbs that were under way go on, on any machine. One that is overtaken by the rollback
+				// leaves generation 2 staged: nothing rules by it.
 				for name, m := range f.Machines {
 					if s := state(t, m); s.Current == nil || s.Current.Generation != 1 || s.Confirmed != 1 || s.Phase == machine.Switched {
 						t.Errorf("%s: %+v", name, s)
 					}
 				}
-				ended(t, f, res, err, res.Ending, "eds1", "eps2")
+				ended(t, f, res, err, res.Ending, "eds1", "eds2", "eps1", "eps2")
 			})
 		}
 	}
