@@ -1,6 +1,7 @@
 package station
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -58,10 +59,9 @@ func TestReplacedServer(t *testing.T) {
 		t.Errorf("not what the old machine had: %v", d)
 	}
 	v := f.Visit(t.Context(), 2)
-	deadline := time.Now().Add(20 * time.Second)
-	for v.Served(dead.Name()) < 20 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
+	wait, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	check(t, farm.Await(wait, func() bool { return v.Served(dead.Name()) >= 20 }))
 	if n, err := v.Leave(); err != nil || v.Served(dead.Name()) < 20 {
 		t.Errorf("%d requests, %d by the new machine: %v", n, v.Served(dead.Name()), err)
 	}
